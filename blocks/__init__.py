@@ -1,0 +1,1 @@
+"""Who we talk to, and with which secret: blocks, contracts, the store."""

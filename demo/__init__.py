@@ -1,0 +1,1 @@
+"""The main job in two minutes, against a real issue tracker, without an account."""

@@ -1,0 +1,1 @@
+"""What is done: a task is one thing that can fail and be tried again."""

@@ -1,0 +1,162 @@
+"""The tasks of a mirror: a batch of pages, a plan, a batch of writes. Each may fail and is tried again.
+
+The engine is in `tasks.mirroring`; here is what makes its steps visible in Prefect, and when they are tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from time import monotonic
+from typing import Any
+
+from prefect import Task, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+
+from blocks.errors import Busy, Unavailable
+from blocks.model import Cursor
+from blocks.store.locks import Lock
+from tasks.mirroring.apply import Applied, apply_batch
+from tasks.mirroring.cycle import Steps, plan, prepare, remote_ids
+from tasks.mirroring.mirror import Mirroring
+from tasks.mirroring.plan import Planned
+from tasks.mirroring.pull import pull, pull_these
+
+PAGES, SECONDS = 25, 20.0
+"""What one task run reads at most: a run costs the server 25 ms."""
+
+FIRST_LOOK = 2
+"""Pages that an idle look may read without a task: a feed that reads a little again shows one."""
+
+DELAYS = [2.0, 10.0, 30.0]
+"""Seconds before each further try."""
+
+PATIENCE = 120.0
+"""A system that wants to be left alone for longer than this ends the run: the next one goes on where it stopped."""
+
+
+async def worth_a_try(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
+    """Whether another try may help: only where the system or a lock was busy, and as late as the system asks."""
+    error = await state.aresult(raise_on_failure=False)
+    wait = (error.retry_after if isinstance(error, Unavailable) else None) or 0.0
+    if not isinstance(error, (Unavailable, Busy)) or wait > PATIENCE:
+        return False
+    await asyncio.sleep(max(0.0, wait - DELAYS[0]))
+    return True
+
+
+class Turn(Steps):
+    """One cycle under the mirror's lock, its steps as tasks.
+
+    A plain class: Prefect walks dataclasses, models and collections among a task's arguments, but not this. `quiet`: a
+    cycle that finds nothing to do leaves no task run.
+    """
+
+    def __init__(self, m: Mirroring, lock: Lock, *, quiet: bool = False) -> None:
+        super().__init__(m)
+        self.lock, self.quiet = lock, quiet
+        self.first_fetch = not m.caught_up
+        self.resume: Cursor | None = None
+        self.again = False
+        self.plans: list[Planned] = []
+        self.began = monotonic()
+
+    @property
+    def system(self) -> str:
+        """The system's fingerprint."""
+        return self.m.system.fingerprint()
+
+    async def pull(self, only: Sequence[int] | None = None) -> None:
+        """Read what changed, batch by batch, or only these incidents of the store."""
+        if only is not None:
+            await read_these(self, only)
+        elif not (self.quiet and await self.read(FIRST_LOOK)):
+            while not await pull_pages(self):
+                pass
+
+    async def read(self, pages: int, seconds: float = SECONDS) -> bool:
+        """Read so many pages; answers whether the feed is at its end. A second try goes on after the last page."""
+        before = self.m.tally.counts["pages"]
+        try:
+            return (await pull(self.m, pages=pages, seconds=seconds, resume=self.resume)).done
+        finally:
+            if self.m.tally.counts["pages"] > before:
+                self.resume = self.m.cursor
+
+    async def plan(self, *, first: bool, dry: bool, only: Sequence[int] | None) -> Planned:
+        """Settle and plan, as a task."""
+        planned = await plan_writes(self, first, dry, only)
+        if planned.plan_id is not None:
+            self.plans.append(planned)
+        return planned
+
+    async def apply(self, plan_id: int, after: int) -> Applied:
+        """Apply a batch, as a task. What an earlier try did not send wants another round."""
+        applied = await apply_writes(self, plan_id, after)
+        again, self.again = self.again, False
+        return replace(applied, again=again)
+
+
+@task(
+    name="read pages",
+    task_run_name="read pages of {turn.system}",
+    retries=len(DELAYS),
+    retry_delay_seconds=DELAYS,
+    retry_condition_fn=worth_a_try,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+async def pull_pages(turn: Turn) -> bool:
+    """Read a batch of pages into the store; answers whether the feed is at its end."""
+    return await turn.read(PAGES)
+
+
+@task(
+    name="read these incidents",
+    task_run_name="read incidents of {turn.system}",
+    retries=len(DELAYS),
+    retry_delay_seconds=DELAYS,
+    retry_condition_fn=worth_a_try,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+async def read_these(turn: Turn, incidents: Sequence[int]) -> None:
+    """Read only these incidents of the store again."""
+    await pull_these(turn.m, await remote_ids(turn.m, incidents))
+
+
+@task(
+    name="plan writes",
+    task_run_name="plan writes for {turn.system}",
+    retries=len(DELAYS),
+    retry_delay_seconds=DELAYS,
+    retry_condition_fn=worth_a_try,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+async def plan_writes(turn: Turn, first: bool, dry: bool, only: Sequence[int] | None) -> Planned:  # noqa: FBT001  Prefect's arguments
+    """Settle what a dead process left, in the first round, and plan what to write."""
+    if first:
+        await prepare(turn.m)
+    return await plan(turn.m, dry=dry, only=only)
+
+
+@task(
+    name="apply writes",
+    task_run_name="apply plan {plan_id} to {turn.system}",
+    retries=len(DELAYS),
+    retry_delay_seconds=DELAYS,
+    retry_condition_fn=worth_a_try,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+async def apply_writes(turn: Turn, plan_id: int, after: int) -> Applied:
+    """Apply the plan's next batch beyond line `after`, if the mirror's lock is still ours."""
+    await turn.lock.check()
+    applied = await apply_batch(turn.m, plan_id, after)
+    turn.again |= applied.again
+    if applied.stopped is not None:
+        raise applied.stopped
+    return applied

@@ -1,0 +1,131 @@
+"""Signals: Prefect events for automations. One of a noun's is about `lockstep.<noun>.<id>`; its payload has the bare id.
+
+| signal | about | payload |
+|---|---|---|
+| lockstep.incident.created, .updated, .closed | lockstep.incident.<number> | incident_id, title, status, severity, type, owner, mirror |
+| lockstep.mirror.finished | lockstep.mirror.<name> | mirror, system, counts |
+| lockstep.mirror.backfilled | lockstep.mirror.<name> | mirror, system, counts |
+| lockstep.mirror.failed | lockstep.mirror.<name> | mirror, system, kind, error |
+| lockstep.attention.connection | lockstep.mirror.<name> | mirror, system, kind, error |
+| lockstep.attention.conflict | lockstep.mirror.<name> | mirror, system, count, conflicts: incident_id, field |
+| lockstep.attention.parked | lockstep.mirror.<name> | mirror, system, count, parked: parked_id, kind, incident_id, error |
+| lockstep.attention.brake | lockstep.plan.<number> | plan_id, mirror, system, reason, writes, deadline |
+
+`.incident.*` is sent for the first 50 incidents of a cycle and never in a first fetch, for which `.backfilled` stands.
+`.attention.*` is sent once, when something new waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from prefect.events import emit_event
+
+from blocks.errors import LockstepError, Misconfigured, Unauthorized, Unreadable
+from blocks.store.links import Row
+from tasks.mirroring.facts import Facts
+from tasks.mirroring.mirror import SIGNALS, Mirroring, Tally
+
+FEW = 10
+NEEDS_A_PERSON = (Unauthorized, Misconfigured, Unreadable)
+OF_INCIDENT = ("title", "status", "severity", "type", "owner")
+KINDS = (
+    ("created", ("created in the store",)),
+    ("closed", ("closed",)),
+    ("updated", ("updated in the store", "entries in")),
+)
+"""Signal → what of a tally it stands for; an incident has the first that fits."""
+
+
+class Signal(NamedTuple):
+    """One event to be."""
+
+    event: str
+    about: str
+    name: str
+    payload: Mapping[str, Any]
+
+
+def emit(signals: Sequence[Signal]) -> None:
+    """Send them. The event itself is a label of the resource, so that automations can tell signals about it apart."""
+    for one in signals:
+        resource = {
+            "prefect.resource.id": one.about,
+            "prefect.resource.name": one.name,
+            "lockstep.signal": one.event,
+        }
+        emit_event(one.event, resource=resource, payload=dict(one.payload))
+
+
+def named(tally: Tally) -> dict[int, str]:
+    """Which incidents get a signal, and which: the first of a cycle."""
+    chosen: dict[int, str] = {}
+    for kind, counted in KINDS:
+        for incident_id in (i for what in counted for i in tally.named.get(what, ())):
+            if len(chosen) < SIGNALS:
+                chosen.setdefault(incident_id, kind)
+    return chosen
+
+
+def of_incidents(mirror: str, kinds: Mapping[int, str], incidents: Sequence[Row]) -> list[Signal]:
+    """A signal for each of these incidents."""
+    return [
+        Signal(
+            f"lockstep.incident.{kinds[row['id']]}",
+            f"lockstep.incident.{row['id']}",
+            f"incident {row['id']}",
+            {"incident_id": row["id"], **{name: row[name] for name in OF_INCIDENT}, "mirror": mirror},
+        )
+        for row in sorted(incidents, key=lambda row: int(row["id"]))
+    ]
+
+
+def of_cycle(mirror: str, system: str, tally: Tally, *, first_fetch: bool) -> list[Signal]:
+    """The end of a cycle that did something."""
+    events = ["lockstep.mirror.backfilled"] if first_fetch else []
+    counts = {what: count for what, count in tally.counts.items() if count}
+    payload = {"mirror": mirror, "system": system, "counts": counts}
+    return [_of_mirror(event, mirror, payload) for event in [*events, "lockstep.mirror.finished"]]
+
+
+def of_waiting(m: Mirroring, mirror: str, facts: Facts) -> list[Signal]:
+    """What is new and waits for a person."""
+    about = {"mirror": mirror, "system": m.system.fingerprint()}
+    signals = []
+    if conflicts := facts.new_conflicts(m.started):
+        few = [{"incident_id": row["incident_id"], "field": row["field"]} for row in conflicts[:FEW]]
+        payload = {**about, "count": len(conflicts), "conflicts": few}
+        signals.append(_of_mirror("lockstep.attention.conflict", mirror, payload))
+    if parked := facts.new_parked(m.started):
+        names = ("kind", "incident_id", "error")
+        some = [{"parked_id": row["id"], **{name: row[name] for name in names}} for row in parked[:FEW]]
+        payload = {**about, "count": len(parked), "parked": some}
+        signals.append(_of_mirror("lockstep.attention.parked", mirror, payload))
+    if facts.plan is not None and facts.plan["state"] == "held":
+        signals.append(_brake(about, facts.plan, facts.kinds.total()))
+    return signals
+
+
+def _brake(about: Mapping[str, str], plan: Row, writes: int) -> Signal:
+    payload = {
+        "plan_id": plan["id"],
+        **about,
+        "reason": plan["reason"],
+        "writes": writes,
+        "deadline": plan["deadline"].isoformat(),
+    }
+    return Signal("lockstep.attention.brake", f"lockstep.plan.{plan['id']}", f"plan {plan['id']}", payload)
+
+
+def of_failure(mirror: str, system: str, error: LockstepError, *, new: bool) -> list[Signal]:
+    """A run that failed; `new`: it is the first of its kind since the mirror last worked."""
+    payload = {"mirror": mirror, "system": system, "kind": type(error).__name__, "error": str(error)}
+    events = ["lockstep.mirror.failed"]
+    if new and isinstance(error, NEEDS_A_PERSON):
+        events.append("lockstep.attention.connection")
+    return [_of_mirror(event, mirror, payload) for event in events]
+
+
+def _of_mirror(event: str, mirror: str, payload: Mapping[str, Any]) -> Signal:
+    return Signal(event, f"lockstep.mirror.{mirror}", f"mirror {mirror}", payload)

@@ -1,0 +1,1 @@
+"""One suite for each contract, passed by every vendor and by the fakes."""

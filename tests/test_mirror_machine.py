@@ -1,0 +1,343 @@
+"""Dice: people on every side, feeds that lag, clocks that tick coarsely, answers that are lost, processes that die.
+
+Whatever they do, once they stop everything is where it belongs, or the difference is listed: see `tests.oracle`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import pytest
+from hypothesis import HealthCheck, Phase, note, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+
+from blocks.errors import Unavailable
+from blocks.fieldmap import UNMAPPED
+from blocks.model import FIELDS, SEVERITIES, STATUSES, Value
+from blocks.rules import Condition, Intake, Rule, Rules, Travel
+from blocks.store import Database
+from blocks.store.tables import Incident
+from tests.fakes.toy import MAP, World
+from tests.mirrors import Bench, Death, careless, copy_of
+from tests.oracle import UNIQUE, Ledger, canonical, judge, quiet, snapshot
+
+EXAMPLES = int(os.environ.get("LOCKSTEP_EXAMPLES", "150"))
+STEPS = 30
+ROUNDS = 20
+
+Directions = st.sampled_from(["both", "both", "both", "in", "out", "off"])
+Policies = st.sampled_from(["newest", "store", "system", "ask"])
+ROWS = {row.ours: row for row in MAP.rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One thing that a person does. `side` 0 is the store, the rest are worlds; numbers are taken modulo what is there."""
+
+    kind: Literal["edit", "comment", "file", "add", "close", "reopen", "retire", "return", "odd"]
+    side: int
+    target: int
+    name: str
+    number: int
+
+
+ACTIONS = st.builds(
+    Action,
+    st.sampled_from(["edit"] * 6 + ["comment"] * 3 + ["close", "reopen", "file", "add", "odd", "retire", "return"]),
+    st.integers(0, 2),
+    st.integers(0, 5),
+    st.sampled_from([*ROWS]),
+    st.integers(0, 9),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What goes wrong in a cycle: it dies at a point, calls fail before or after they are applied, people act."""
+
+    kill: int | None = None
+    faults: dict[int, str] = field(default_factory=dict)
+    meanwhile: dict[int, Action] = field(default_factory=dict)
+
+
+TROUBLES = st.builds(
+    Trouble,
+    st.none() | st.integers(0, 60),
+    st.dictionaries(st.integers(0, 12), st.sampled_from(["before", "after"]), max_size=2),
+    st.dictionaries(st.integers(0, 20), ACTIONS, max_size=3),
+)
+
+
+def _loud(key: str, value: Value) -> Value:
+    return value.upper() if key in {"name", "who"} and isinstance(value, str) else value
+
+
+def _soft(key: str, value: Value) -> Value:
+    return value.lower() if key in {"name"} and isinstance(value, str) else value
+
+
+def _plain(_key: str, value: Value) -> Value:
+    return value
+
+
+@st.composite
+def worlds(draw: Callable[..., Any]) -> World:
+    """A world with its own weaknesses."""
+    settle = draw(st.sampled_from([0.0, 10.0, 90.0]))
+    return World(
+        lock=draw(st.sampled_from(["atomic", "compared", "none"])),
+        keys=draw(st.booleans()),
+        entry_keys=draw(st.booleans()),
+        counter=draw(st.booleans()),
+        tick=draw(st.sampled_from([1.0, 60.0])),
+        lag=settle * draw(st.sampled_from([0, 0.5, 1])),
+        settle=settle,
+        compute=draw(st.sampled_from([_plain, _plain, _loud, _soft])),
+        refuse=draw(st.sampled_from([set(), set(), {"who"}, {"notes", "level"}])),
+    )
+
+
+@st.composite
+def rules(draw: Callable[..., Any]) -> Rules:
+    """What a person may set in a mirror's form."""
+    travel = [Travel(draw(Directions), draw(st.sampled_from([[], [], ["out"]]))) for _ in range(2)]
+    return Rules(
+        direction=draw(st.sampled_from(["both", "both", "both", "in", "out"])),
+        create=draw(st.booleans()),
+        gone=draw(st.sampled_from(["keep", "close", "unlink"])),
+        comments=travel[0],
+        files=travel[1],
+        **{name: Rule(draw(Directions), draw(Policies)) for name in FIELDS},
+    )
+
+
+Intakes = st.sampled_from([Intake(), Intake(), Intake(filter=[Condition("severity", "at least", "medium")])])
+
+
+class Machine(RuleBasedStateMachine):
+    """One store, one or two mirrors, and everybody at once."""
+
+    make: ClassVar[Callable[[], Iterator[str]]]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.url = type(self).make()
+        self.bench = Bench(careless(Database(next(self.url))), meanwhile=self._meanwhile)
+        self.ledger = Ledger()
+        self.counter = 0
+        self.calls = self.remote = 0
+        self.sent: set[str] = set()
+        self.trouble = Trouble()
+        self.death = Death(None)
+
+    @initialize(
+        setups=st.lists(st.tuples(worlds(), rules(), Intakes), min_size=1, max_size=2),
+    )
+    def begin(self, setups: list[tuple[World, Rules, Intake]]) -> None:
+        for name, (world, rules, intake) in zip("ab", setups, strict=False):
+            self.bench.mirror(name, world=world, rules=rules, intake=intake)
+            world.between, world.fault = self._count, self._fault
+            world.compute = self._remembering(world.compute)
+            world.add({"name": self._unique("title"), "level": "p2"})
+
+    @rule(actions=st.lists(ACTIONS, min_size=1, max_size=3))
+    def people(self, actions: list[Action]) -> None:
+        """People act between cycles."""
+        for action in actions:
+            self.runner.run(self._act(action))
+
+    @rule(seconds=st.sampled_from([0.5, 1, 7, 61]))
+    def wait(self, seconds: float) -> None:
+        """Time passes."""
+        self.bench.clock.go(seconds)
+
+    @rule(side=st.integers(0, 1), trouble=TROUBLES)
+    def cycle(self, side: int, trouble: Trouble) -> None:
+        """One cycle, with trouble."""
+        name = list(self.bench.mirrors)[side % len(self.bench.mirrors)]
+        self.trouble, self.calls, self.remote = trouble, 0, 0
+        self.runner.run(self._cycle(name, trouble))
+        self.trouble = Trouble()
+
+    @rule(side=st.integers(0, 1))
+    def calm_cycle(self, side: int) -> None:
+        """One cycle in which all goes well."""
+        self.cycle(side, Trouble())
+
+    @rule(number=st.integers(0, 9), side=st.sampled_from(["store", "system"]))
+    def pick(self, number: int, side: str) -> None:
+        """Somebody resolves a conflict."""
+        self.runner.run(self._pick(number, side))
+
+    def teardown(self) -> None:
+        """People stop, faults stop, and what must hold holds."""
+        try:
+            if self.bench.mirrors:
+                self.runner.run(self._end())
+        finally:
+            self.runner.run(self.bench.database.close())
+            self.runner.close()
+            next(self.url, None)
+
+    async def _end(self) -> None:
+        for number in range(ROUNDS):
+            before = await snapshot(self.bench)
+            await self.bench.settled(rounds=1)
+            if await snapshot(self.bench) == before and number > 1:
+                break
+        else:
+            pytest.fail("it does not come to rest")
+        for name, one in self.bench.mirrors.items():
+            await self.bench.cycle(name)
+            assert quiet(one.world.calls), f"an idle cycle of {name} calls {one.world.calls}"
+        assert await snapshot(self.bench) == before, "an idle cycle changes the store"
+        await judge(self.bench, self.ledger)
+
+    async def _cycle(self, name: str, trouble: Trouble) -> None:
+        self.death = Death(trouble.kill)
+        self.sent = set()
+        try:
+            if await self.death.during(self.bench.cycle(name)):
+                note(f"killed at {self.death.reached[-1]}")
+                self.ledger.doubtful |= self.sent
+        except Unavailable as error:
+            assert trouble.faults, f"nothing was wrong, and yet: {error}"
+            self.ledger.doubtful |= self.sent
+
+    async def _meanwhile(self, _call: str) -> None:
+        self.calls += 1
+        action = self.trouble.meanwhile.get(self.calls)
+        if action is not None:
+            await self.death.spare(self._act(action))
+
+    def _count(self, _call: str) -> None:
+        self.remote += 1
+
+    def _fault(self, _call: str) -> str | None:
+        return self.trouble.faults.get(self.remote)
+
+    def _remembering(self, compute: Callable[[str, Value], Value]) -> Callable[[str, Value], Value]:
+        def computed(key: str, value: Value) -> Value:
+            self.sent.add(canonical(value))
+            return compute(key, value)
+
+        return computed
+
+    async def _pick(self, number: int, side: str) -> None:
+        from blocks.store.tables import Conflict
+
+        rows = await self.bench.rows(Conflict)
+        if rows:
+            row = rows[number % len(rows)]
+            await self.bench.pick(row["incident_id"], row["field"], side)
+
+    def _unique(self, name: str) -> str:
+        self.counter += 1
+        return f"{name}-{self.counter}"
+
+    async def _act(self, action: Action) -> None:
+        side = action.side % (len(self.bench.mirrors) + 1)
+        if side:
+            self._act_there(list(self.bench.mirrors.values())[side - 1].world, action)
+        else:
+            await self._act_here(action)
+
+    async def _act_here(self, action: Action) -> None:
+        ids = [row["id"] for row in await self.bench.rows(Incident)]
+        if action.kind == "add" or not ids:
+            await self.bench.create(title=self._unique("title"), severity=SEVERITIES[action.number % 5])
+            return
+        target = ids[action.target % len(ids)]
+        tags = ["out"] if action.number % 2 else []
+        match action.kind:
+            case "edit" | "odd":
+                await self.bench.edit(target, **{action.name: self._value(action)})
+            case "close":
+                await self.bench.edit(target, status="closed", close_reason="Fixed", close_notes=self._unique("close_notes"))
+            case "reopen":
+                await self.bench.edit(target, status="active", close_reason=None, close_notes=None)
+            case "comment":
+                await self.bench.comment(target, self._words(action), tags=tags)
+            case "file":
+                await self.bench.attach(target, self._unique("file"), os.urandom(8), tags=tags)
+
+    def _words(self, action: Action) -> str:
+        return "the same words" if action.number > 6 else self._unique("words")
+
+    def _value(self, action: Action) -> Value:
+        values: dict[str, Value] = {
+            "status": STATUSES[action.number % 5],
+            "severity": SEVERITIES[action.number % 5],
+            "labels": sorted({"red", "blue", "green"})[: action.number % 4],
+            "close_reason": ["Fixed", "Duplicate", None][action.number % 3],
+        }
+        return values[action.name] if action.name in values else self._unique(action.name)
+
+    def _act_there(self, world: World, action: Action) -> None:
+        if action.kind == "add" or not world.records:
+            world.add({"name": self._unique("title"), "level": f"p{1 + action.number % 5}"})
+            return
+        record = list(world.records.values())[action.target % len(world.records)]
+        if action.kind == "return":
+            if record.retired:
+                record.retired = False
+                world.edit(record.id)
+            return
+        if record.retired:
+            return
+        match action.kind:
+            case "edit":
+                theirs = ROWS[action.name].their_value(self._value(action))
+                assert theirs is not UNMAPPED
+                self._edit_there(world, record.id, action.name, theirs)
+            case "odd":
+                odd: dict[str, Value] = [{"level": "p6"}, {"level": "p9"}, {"name": None}][action.number % 3]
+                world.edit(record.id, **odd)
+            case "close":
+                world.edit(record.id, state="done", why="Fixed")
+                self._edit_there(world, record.id, "close_notes", self._unique("close_notes"))
+            case "reopen":
+                world.edit(record.id, state="doing", why=None)
+            case "comment":
+                world.comment(record.id, self._words(action))
+            case "file":
+                data = os.urandom(8)
+                world.comment(record.id, "", kind="file", name=self._unique("file"), data=data, size=len(data))
+            case "retire":
+                record.retired = True
+
+    def _edit_there(self, world: World, number: str, name: str, value: Value) -> None:
+        key = ROWS[name].theirs
+        if name in UNIQUE:
+            self.ledger.edits.append((name, canonical(world.fields(number)[key]), canonical(value)))
+        world.edit(number, **{key: value})
+
+
+def _profile(examples: int) -> settings:
+    return settings(
+        max_examples=examples,
+        stateful_step_count=STEPS,
+        deadline=None,
+        print_blob=True,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
+    )
+
+
+def test_whatever_happens_both_sides_agree_in_the_end(sqlite_template: Path, tmp_path: Path) -> None:
+    def fresh() -> Iterator[str]:
+        folder = Path(tempfile.mkdtemp(dir=tmp_path))
+        yield copy_of(sqlite_template, folder, "lockstep")
+        shutil.rmtree(folder)
+
+    machine = type("OnSqlite", (Machine,), {"make": staticmethod(fresh)})
+    run_state_machine_as_test(machine, settings=_profile(EXAMPLES))
