@@ -55,7 +55,7 @@ class Figure:
 
     def row(self) -> dict[str, Any]:
         """As it is written to the results: plain where there is one value, lists where there are several."""
-        limits = [bound.limit for bound in self.bounds] or [None] * len(self.values)
+        limits: list[float | None] = [bound.limit for bound in self.bounds] or [None] * len(self.values)
         columns: dict[str, list[Any]] = {"value": list(self.values), "unit": list(self.units), "bound": limits}
         several = len(self.values) > 1
         return {"name": self.name, **{k: v if several else v[0] for k, v in columns.items()}, "ok": self.ok}
@@ -139,11 +139,24 @@ async def tracker(issues: int, messages: int = 0) -> AsyncIterator[Tracker]:
     command = ("-m", "tests.fakes.roundup", "--issues", str(issues), "--messages", str(messages))
     process = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=asyncio.subprocess.PIPE, cwd=ROOT)
     try:
-        if process.stdout is None:
-            raise AssertionError
+        assert process.stdout  # noqa: S101  it is a pipe
         address = (await process.stdout.readline()).decode().strip()
         async with httpx.AsyncClient(base_url=address.removesuffix("/tracker/"), timeout=60) as client:
-            yield Tracker(address, client)
+            served = Tracker(address, client)
+            await _answers(served)
+            yield served
     finally:
         process.terminate()
         await process.wait()
+
+
+async def _answers(served: Tracker) -> None:
+    """Wait until it does: its address is told a moment before it listens."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                await served.tell("faults")
+            except httpx.ConnectError:
+                await asyncio.sleep(0.02)
+            else:
+                return

@@ -55,6 +55,21 @@ class Body(httpx.AsyncByteStream):
         raise BrokenBodyError("the answer is compressed in a way that we did not ask for")
 
 
+async def beginning(response: httpx.Response, length: int) -> bytes:
+    """At most so many bytes of an answer's body, which is then closed; less where it breaks off."""
+    body = bytearray()
+    try:
+        async for chunk in response.aiter_bytes():
+            body += chunk
+            if len(body) >= length:
+                break
+    except (httpx.HTTPError, BrokenBodyError):
+        pass  # what came is enough
+    finally:
+        await response.aclose()
+    return bytes(body[:length])
+
+
 class _Inflater:
     """Gzip (RFC 1952: one or more members) in pieces of bounded size."""
 

@@ -115,5 +115,10 @@ class IncidentSystem(Block, ABC):
         """All incidents of the scope, for reconcile."""
 
     @abstractmethod
-    async def find_entry(self, incident: Incident, entry: Entry, key: str, after: datetime) -> str | None:
-        """The remote id of an entry that we may have sent: by key, else by own account, content and time."""
+    async def find_entry(
+        self, incident: Incident, entry: Entry, key: str, after: datetime, known: AbstractSet[str] = frozenset()
+    ) -> str | None:
+        """The remote id of an entry that we may have sent: by key, else by own account, content and time.
+
+        `known` are ids that stand for other entries of ours: what is told by its content is none of them.
+        """

@@ -3,7 +3,7 @@
 Windows are bounded, because some vendors read a whole window to answer one page of it; their width follows what is
 found. The next window begins at the last record's time, inclusive, so that a record which is edited meanwhile only
 moves forward. A unit of time (the resolution of the vendor's clock) that holds more than a page is walked by page
-number, and walked again if its count changed meanwhile, since an edit then shifts the pages.
+number, and walked again if anything in it moved meanwhile, since an edit shifts the pages.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Walk:
             found = await self.ask(self.begin, end, 1)
             for page in self._pages(found.rows, seen):
                 yield page
-            self._fit(end, found.total)
+            self._fit(found)
             if found.total <= len(found.rows):
                 if end is None:
                     return
@@ -81,23 +81,28 @@ class Walk:
             }
 
     async def _by_number(self, last: datetime | None, seen: dict[str, Row]) -> AsyncIterator[Page]:
-        total, number = -1, 1
+        """By page number, again and again until one pass saw as many records as there were all the time."""
         while True:
-            found = await self.ask(self.begin, last, number)
-            for page in self._pages(found.rows, seen):
-                yield page
-            if total not in (-1, found.total):
-                total, number = -1, 1
-            elif number * self.size >= found.total:
+            passed: set[str] = set()
+            totals: set[int] = set()
+            number = 1
+            while True:
+                found = await self.ask(self.begin, last, number)
+                for page in self._pages(found.rows, seen):
+                    yield page
+                passed.update(map(_known, found.rows))
+                totals.add(found.total)
+                if number * self.size >= found.total:
+                    break
+                number += 1
+            if totals == {len(passed)}:
                 return
-            else:
-                total, number = found.total, number + 1
 
     def _pages(self, rows: list[Row], seen: dict[str, Row]) -> list[Page]:
         incidents: list[Incident] = []
         bad: list[BadRecord] = []
         for row in rows:
-            known = row.id if isinstance(row, Incident) else row.raw
+            known = _known(row)
             if seen.get(known) == row:
                 continue
             seen[known] = row
@@ -112,13 +117,20 @@ class Walk:
         return [Page(incidents, self.cursor, bad=bad)]
 
     def _end(self) -> datetime | None:
-        if self.width is None or self.begin + self.width >= self.now():
+        """Where the window closes: well before now, as its last unit of time must be over."""
+        if self.width is None or self.begin + self.width + 2 * self.unit >= self.now():
             return None
         return self.begin + self.width
 
-    def _fit(self, end: datetime | None, total: int) -> None:
-        if total > 2 * GROW * self.size or (self.width is None and total > GROW * self.size):
-            span = (end or self.now()) - self.begin
-            self.width = max(self.unit, span * (2 * self.size / total))
-        elif self.width is not None and total <= self.size // 2:
+    def _fit(self, found: Found) -> None:
+        """A crowded window shrinks to about two pages, as dense as this one was; a nearly empty one grows."""
+        if found.total > GROW * self.size and (self.width is None or found.total > 2 * GROW * self.size):
+            times = [row.updated for row in found.rows if isinstance(row, Incident)]
+            spread = max(times) - min(times) if times else timedelta(0)
+            self.width = max(self.unit, 2 * spread)
+        elif self.width is not None and found.total <= self.size // 2:
             self.width *= GROW
+
+
+def _known(row: Row) -> str:
+    return row.id if isinstance(row, Incident) else row.raw

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Final, Literal
 
 from blocks.model import Fields, Value
@@ -26,6 +27,7 @@ class Field:
 
     `to_ours` may send several of theirs to one of ours; `to_theirs` says which one is written for ours. An empty pair
     of tables passes values as they are. `many` marks a set: kept sorted, so that order never counts as a change.
+    `open`: what the tables lack passes as it is.
     """
 
     ours: str
@@ -34,29 +36,35 @@ class Field:
     to_theirs: Mapping[str, str] = field(default_factory=dict)
     many: bool = False
     writable: Literal["always", "at creation", "never"] = "always"
+    open: bool = False
 
     def our_value(self, theirs: Value) -> Value | _Unmapped:
         """Their value as ours, or UNMAPPED where a table lacks it."""
         if not self.to_ours or theirs is None:
             return theirs
-        return self.to_ours.get(str(theirs), UNMAPPED)
+        return self.to_ours.get(str(theirs), theirs if self.open else UNMAPPED)
 
     def their_value(self, ours: Value) -> Value | _Unmapped:
         """Our value as they write it, or UNMAPPED where a table lacks it."""
         if not self.to_theirs or ours is None:
             return ours
-        return self.to_theirs.get(str(ours), UNMAPPED)
+        return self.to_theirs.get(str(ours), ours if self.open else UNMAPPED)
 
     def same(self, ours: Value, theirs: Value) -> bool:
         """Whether both mean the same, read in either direction."""
         return self.our_value(theirs) == ours or self.their_value(ours) == theirs
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FieldMap:
     """A connector's rows, with what a mirror adds to them."""
 
     rows: tuple[Field, ...]
+
+    @cached_property
+    def keys(self) -> frozenset[str]:
+        """Their keys that a row stands for."""
+        return frozenset(row.theirs for row in self.rows)
 
     def extended(self, values: Iterable[ValueMap], custom: Iterable[CustomField]) -> FieldMap:
         """With a mirror's own values (which go first) and further fields."""
@@ -68,6 +76,7 @@ class FieldMap:
                     row,
                     to_ours={**row.to_ours, value.theirs: value.ours},
                     to_theirs={**row.to_theirs, value.ours: value.theirs},
+                    open=row.open or not row.to_ours,
                 )
         for extra in custom:
             rows[extra.ours] = Field(extra.ours, extra.theirs)
@@ -89,5 +98,4 @@ class FieldMap:
 
     def unmapped(self, fields: Fields) -> dict[str, Value]:
         """What no row stands for."""
-        mapped = {row.theirs for row in self.rows}
-        return {key: value for key, value in fields.items() if key not in mapped and value not in (None, "", [])}
+        return {key: fields[key] for key in fields.keys() - self.keys if fields[key] not in (None, "", [])}

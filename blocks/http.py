@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import timedelta
-from functools import partial
 from typing import Any, Final
 
 import httpx
@@ -17,9 +15,9 @@ from httpx._client import UseClientDefault
 from httpx._types import AuthTypes
 
 from blocks.answers import About, Where, of_failure, of_status
-from blocks.bodies import Body, BrokenBodyError
+from blocks.bodies import Body, BrokenBodyError, beginning
 from blocks.errors import LockstepError, Misconfigured, Unavailable, Unreadable
-from blocks.lanes import Lanes, proxy_for
+from blocks.lanes import lanes_to
 from blocks.ratelimit import Clock, Gate, RateLimit
 from blocks.redaction import credentials, fit, redacted
 from blocks.tls import trust
@@ -29,8 +27,6 @@ __all__ = ["Clock", "Http", "RateLimit"]
 _MIB: Final = 1024 * 1024
 _ERROR_BODY: Final = 64 * 1024
 _TRIES: Final = 3
-_KEPT_SECONDS: Final = 4.0
-"""Below the 5 s after which many servers close an idle connection, so that we rarely write into a closing one."""
 _LIMIT: Final = "lockstep.max_bytes"
 
 
@@ -85,10 +81,10 @@ class Http(httpx.AsyncClient):
                 auth=auth,
                 headers={"Accept": "application/json", **(headers or {}), "Accept-Encoding": "gzip"},
                 timeout=timeout,
-                transport=transport or _lanes(base_url, trust(ca_file, self.system)),
+                transport=transport or lanes_to(base_url, trust(ca_file, self.system)),
                 event_hooks={"response": [self._received]},
             )
-        except (httpx.InvalidURL, ValueError):
+        except (httpx.InvalidURL, ValueError, ImportError):  # SOCKS needs a package
             wrong = True
         if wrong:  # raised out here, as what was caught holds the address or the header
             message = "the address, the proxy's, or a header made of the settings is malformed: look for odd characters"
@@ -231,18 +227,9 @@ class Http(httpx.AsyncClient):
         if response.status_code == httpx.codes.NOT_MODIFIED:
             await self._read(response)
             return response
-        body = bytearray()
-        try:
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) >= _ERROR_BODY:
-                    break
-        except (httpx.HTTPError, BrokenBodyError):
-            pass  # the status says enough
-        finally:
-            await response.aclose()
+        body = await beginning(response, _ERROR_BODY)
         where = Where.of(self.system, response.request, id)
-        return of_status(response, bytes(body[:_ERROR_BODY]), where, self._gate.wait() or None)
+        return of_status(response, body, where, self._gate.wait() or None)
 
     def _again(self, error: LockstepError) -> bool:
         if error.status != httpx.codes.TOO_MANY_REQUESTS or not isinstance(error, Unavailable):
@@ -261,13 +248,6 @@ class Http(httpx.AsyncClient):
         """The hook sees each answer, those within an auth flow too, and must not raise there."""
         self._gate.received(response.status_code, response.headers)
         Body.wrap(response, response.request.extensions.get(_LIMIT, self._max_bytes))
-
-
-def _lanes(base_url: str, trusted: ssl.SSLContext) -> Lanes:
-    limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=_KEPT_SECONDS)
-    proxy = proxy_for(httpx.URL(base_url))
-    make = partial(httpx.AsyncHTTPTransport, verify=trusted, limits=limits, proxy=proxy)
-    return Lanes(make)
 
 
 def _quieten() -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 from urllib.request import getproxies, proxy_bypass
 
 import httpx
+
+_KEPT_SECONDS: Final = 4.0
+"""Below the 5 s after which many servers close an idle connection, so that we rarely write into a closing one."""
 
 
 class Lanes(httpx.AsyncBaseTransport):
@@ -18,7 +23,7 @@ class Lanes(httpx.AsyncBaseTransport):
 
     def __init__(self, make: Callable[[], httpx.AsyncBaseTransport]) -> None:
         self._make = make
-        self._free: list[httpx.AsyncBaseTransport] = []
+        self._free = [make()]
         self._busy: set[httpx.AsyncBaseTransport] = set()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -75,6 +80,13 @@ class _Stream(httpx.AsyncByteStream):
             await self._inner.aclose()
         finally:
             self._done()
+
+
+def lanes_to(base_url: str, trusted: ssl.SSLContext) -> Lanes:
+    """To this address, through the environment's proxy if it names one. ValueError or ImportError: an odd proxy."""
+    limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=_KEPT_SECONDS)
+    proxy = proxy_for(httpx.URL(base_url))
+    return Lanes(partial(httpx.AsyncHTTPTransport, verify=trusted, limits=limits, proxy=proxy))
 
 
 def proxy_for(url: httpx.URL) -> str | None:

@@ -12,6 +12,8 @@ from email.utils import parsedate_to_datetime
 from typing import Final, Literal
 
 _BUSY: Final = (429, 503)
+_LEAST_PAUSE: Final = 1.0
+"""A Retry-After of 0 is a shorter wait, cut to its second."""
 _HALF_SECOND: Final = 0.5
 """A Date is cut to its second: the middle of it is the best guess."""
 
@@ -134,11 +136,13 @@ class Gate:
         if status in _BUSY:
             pause = retry_after(headers.get("retry-after"), theirs)
             if pause is not None:
-                self._paused = max(self._paused, self._clock.monotonic() + pause)
+                self._paused = max(self._paused, self._clock.monotonic() + max(pause, _LEAST_PAUSE))
         for limit in self._limits:
             said = limit.read(headers, theirs)
             if said is not None:
                 self._windows[limit] = _Window(said[0], self._clock.monotonic() + said[1])
+            elif limit in self._windows and self._windows[limit].until <= self._clock.monotonic():
+                del self._windows[limit]
 
     def _note_date(self, date: str | None, now: float) -> None:
         if date is None:
@@ -152,8 +156,5 @@ class Gate:
             self._ahead = self._date[1] - now
 
     def _crowded(self) -> bool:
-        if not self._windows or not self._out:
-            return False
-        now = self._clock.monotonic()
-        self._windows = {limit: w for limit, w in self._windows.items() if w.until > now}
-        return any(w.left <= self._out for w in self._windows.values())
+        """Whether as many are on their way as may be. After a reset one goes ahead, to see what remains."""
+        return bool(self._out) and any(max(w.left, 1) <= self._out for w in self._windows.values())

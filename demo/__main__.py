@@ -12,13 +12,13 @@ from tempfile import TemporaryDirectory
 # The demo needs no Prefect server, and must start none.
 os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "false"
 
-from pydantic import SecretStr  # noqa: E402  as above
+from pydantic import SecretStr
 
-from blocks.incidents.roundup import Roundup  # noqa: E402  as above
-from blocks.store import Store  # noqa: E402  as above
-from demo.story import Story, tell  # noqa: E402  as above
-from demo.tracker import Tracker  # noqa: E402  as above
-from tests.peers.roundup import ANALYST, ANALYST_PASSWORD, start  # noqa: E402  as above
+from blocks.incidents.roundup import Roundup
+from blocks.store import Store
+from demo.story import Story, tell
+from demo.tracker import Tracker
+from tests.peers.roundup import ANALYST, ANALYST_PASSWORD, start
 
 
 def main() -> int:
@@ -39,9 +39,7 @@ def main() -> int:
 async def _tell(url: str, login: str, password: str, folder: Path) -> dict[str, int]:
     database = await Store(url=SecretStr(f"sqlite:///{folder}/store/lockstep.db")).open()
     tracker = Tracker(url, ANALYST, ANALYST_PASSWORD)
-    system = Roundup(
-        address=url, login=login, password=SecretStr(password), properties=["closereason", "closenotes"]
-    )
+    system = Roundup(address=url, login=login, password=SecretStr(password), properties=["closereason", "closenotes"])
     try:
         return await tell(Story(tracker, system, database, _say))
     finally:

@@ -109,7 +109,7 @@ async def _both_ways(story: Story) -> tuple[int, int]:
     came = [ours.severity == "critical", texts.count("Mail is quarantined.") == 1]
     issue = theirs[0]
     went = [
-        issue.status == "in-progress",
+        issue.status in {"in-progress", "chatting"},  # both mean active
         issue.owner == "analyst",
         issue.messages.count("Passwords are reset.") == 1,
         [i.title for i in theirs].count("Badge reader offline") == 1,
@@ -130,7 +130,7 @@ async def _conflict(story: Story) -> int:
         listed = (await connection.execute(select(conflict))).mappings().all()
     for row in listed:
         story.say("conflict", f"{row['field']}: store '{row['store_value']}', tracker '{row['system_value']}'")
-        await resolve(story.database, row["incident_id"], row["field"], "store", ANALYST, _now())
+        await resolve(story.database, row["incident_id"], row["field"], "store", "demo", ANALYST, _now())
     await story.mirror()
     same = story.tracker.issues()[1].title == (await story.store())["2"][1].title
     story.say("decided", "a person picked the store's: " + ("both sides agree" if same else "NOT IN STEP"))

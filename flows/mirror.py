@@ -1,17 +1,25 @@
 """Mirror: a system's incidents and ours are kept in step, both ways."""
 
-from typing import Annotated, Any
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Never
 
-from prefect import flow
+from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
 from pydantic import Field
 
 from blocks.contracts import IncidentSystem
 from blocks.errors import Busy, LockstepError
 from blocks.incidents import AnyIncidentSystem
 from blocks.rules import Intake, Limits, Rules
-from flows.cycle import busy, conclude, ended, failed, the_store, turn_of
+from blocks.store import Database
+from flows.cycle import one_turn, the_store, told, turn_of
+from flows.forever import forever
+from flows.patience import Patience, again
+from tasks.incidents import Turn
 from tasks.mirroring.cycle import cycle
+from tasks.reports import did_something
 
 INTAKE, RULES, LIMITS = Intake(), Rules(), Limits()
 
@@ -33,21 +41,54 @@ async def mirror_incidents(
         mirror: A name of yours for this connection. It stays bound to the system it is first used with, so that a test
             system can never be mixed with the production one.
         system: Where the incidents live. Add it under Blocks first.
-        intake: Which incidents to take, from when on, and as which type. Reading the same again never makes a duplicate.
-        rules: For each field: which way it travels, and who wins when both sides changed it.
+        intake: Which incidents to take, from when on, and as which type. Reading again never makes a duplicate.
+        rules: For each field, which way it travels, and who wins when both sides changed it.
         limits: The brake. A plan beyond these limits waits until a person approves it.
-        every_seconds: 0 mirrors once. Otherwise the run goes on for ever and looks each so many seconds: leave the
+        every_seconds: 0 mirrors once. Otherwise the run goes on for ever and looks each so many seconds. Leave the
             schedule off then, and give the deployment the tag long-running.
         dry_run: Show what would be written, and write nothing to the system.
-        incidents: Only these incidents of the store, by number, now. Empty: all that changed.
+        incidents: Only these incidents of the store, by number, now. Empty means all that changed.
     """
-    async with system:
+
+    async def work(turn: Turn) -> None:
+        await cycle(turn.m, dry=dry_run, only=incidents or None, steps=turn)
+
+    if not every_seconds:
+        return await one_turn(system, mirror, work, intake=intake, rules=rules, limits=limits)
+    try:
+        database = await the_store()
+        async with forever(database):
+            await _go_on(database, system, mirror, work, every_seconds, intake, rules, limits)
+    except Busy:
+        return Completed(name="AlreadyRunning", message="another run of this deployment goes on already", data={})
+    except LockstepError as error:
+        return Failed(message=str(error), data=error)
+
+
+async def _go_on(
+    database: Database,
+    system: IncidentSystem,
+    mirror: str,
+    work: Callable[[Turn], Awaitable[None]],
+    every_seconds: int,
+    intake: Intake,
+    rules: Rules,
+    limits: Limits,
+) -> Never:
+    """Mirror until the run is cancelled; trouble with the system is waited for."""
+    patience = Patience(mirror, database)
+    while True:
         try:
-            database = await the_store()
-            async with turn_of(database, system, mirror, intake=intake, rules=rules, limits=limits) as turn:
-                await cycle(turn.m, dry=dry_run, only=incidents or None, steps=turn)
-                return ended(await conclude(turn), dict(turn.m.tally.counts))
-        except Busy as error:
-            return busy(error)
+            async with system:
+                while True:
+                    async with turn_of(
+                        database, system, mirror, intake=intake, rules=rules, limits=limits, quiet=True
+                    ) as turn:
+                        words = await told(turn, work(turn))
+                    await patience.over()
+                    if did_something(turn.m.tally):
+                        get_run_logger().info("%s", words)
+                    await asyncio.sleep(every_seconds)
         except LockstepError as error:
-            return await failed(mirror, system, error)
+            await asyncio.sleep(await patience.met(system, error))
+            system = await again(system)

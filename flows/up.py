@@ -60,9 +60,7 @@ class Up:
             raise CannotStartError(f"no Prefect server answers at {self.house.api}")
         self._set_up()
         if self.house.own and not self.stopping.is_set():
-            sweep(self.house, grace=timedelta(0), why="The house was started anew: this run's process is gone.")
-            if missed := drop_missed(self.house):
-                say(f"dropped {missed} runs that were missed while the house was off; the last of each deployment runs")
+            self._tidy()
         for child in (self.worker, self.serve):
             if not self.stopping.is_set():
                 self.family.start(child)
@@ -131,6 +129,14 @@ class Up:
                 sweep(self.house, why=why, **options)
             except httpx.HTTPError as error:
                 say(f"the server did not take the state of dead runs ({type(error).__name__}); tried again later")
+
+    def _tidy(self) -> None:
+        self._sweep("The house was started anew: this run's process is gone.", grace=timedelta(0))
+        try:
+            if missed := drop_missed(self.house):
+                say(f"dropped {missed} runs that were missed while the house was off; the last of each deployment runs")
+        except httpx.HTTPError as error:
+            say(f"the server did not drop the runs that were missed ({type(error).__name__}): they all run now")
 
     def _log(self, child: Child) -> Path:
         return self.house.folder / "logs" / f"{child.name}.log"

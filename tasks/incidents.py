@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from time import monotonic
 from typing import Any
 
 from prefect import Task, task
@@ -23,6 +22,7 @@ from tasks.mirroring.cycle import Steps, plan, prepare, remote_ids
 from tasks.mirroring.mirror import Mirroring
 from tasks.mirroring.plan import Planned
 from tasks.mirroring.pull import pull, pull_these
+from tasks.progress import Progress
 
 PAGES, SECONDS = 25, 20.0
 """What one task run reads at most: a run costs the server 25 ms."""
@@ -51,17 +51,18 @@ class Turn(Steps):
     """One cycle under the mirror's lock, its steps as tasks.
 
     A plain class: Prefect walks dataclasses, models and collections among a task's arguments, but not this. `quiet`: a
-    cycle that finds nothing to do leaves no task run.
+    cycle that finds nothing to do leaves no task run. `shown`: the plan that a report shows, held or a dry run's.
     """
 
-    def __init__(self, m: Mirroring, lock: Lock, *, quiet: bool = False) -> None:
+    def __init__(self, m: Mirroring, mirror: str, lock: Lock, *, quiet: bool = False) -> None:
         super().__init__(m)
-        self.lock, self.quiet = lock, quiet
+        self.mirror, self.lock, self.quiet = mirror, lock, quiet
         self.first_fetch = not m.caught_up
         self.resume: Cursor | None = None
         self.again = False
-        self.plans: list[Planned] = []
-        self.began = monotonic()
+        self.progress = Progress(mirror)
+        self.planned = False
+        self.shown: int | None = None
 
     @property
     def system(self) -> str:
@@ -74,7 +75,8 @@ class Turn(Steps):
             await read_these(self, only)
         elif not (self.quiet and await self.read(FIRST_LOOK)):
             while not await pull_pages(self):
-                pass
+                await self.progress.show(self.m.tally, self.m.span, self.m.now())
+            await self.progress.done(self.m.tally)
 
     async def read(self, pages: int, seconds: float = SECONDS) -> bool:
         """Read so many pages; answers whether the feed is at its end. A second try goes on after the last page."""
@@ -87,9 +89,9 @@ class Turn(Steps):
 
     async def plan(self, *, first: bool, dry: bool, only: Sequence[int] | None) -> Planned:
         """Settle and plan, as a task."""
-        planned = await plan_writes(self, first, dry, only)
-        if planned.plan_id is not None:
-            self.plans.append(planned)
+        planned, self.planned = await plan_writes(self, first, dry, only), True
+        if planned.lines and (dry or planned.held):
+            self.shown = planned.plan_id
         return planned
 
     async def apply(self, plan_id: int, after: int) -> Applied:

@@ -46,7 +46,7 @@ def pie(title: str, counts: Mapping[str, int]) -> list[str]:
 
 def _plain(value: object) -> str:
     if value is None or value in ("", []):
-        return "–"
+        return "-"
     shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     # Control and format characters, such as those that turn the direction of text.
     return " ".join("".join(" " if unicodedata.category(c) in {"Cc", "Cf", "Cs"} else c for c in shown[:2000]).split())

@@ -1,21 +1,29 @@
-"""Artifacts: what a cycle did, what waits for a person, what a dry run would write. Pure functions make the Markdown."""
+"""Artifacts: what a cycle did, what waits for a person, what a dry run would write.
+
+Pure functions make the Markdown; `leave` alone talks to Prefect.
+"""
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import datetime
-from time import monotonic
-from typing import Any
-from uuid import UUID
+from typing import Any, TypeVar
 
-from prefect.artifacts import acreate_markdown_artifact, acreate_progress_artifact, aupdate_progress_artifact
+import httpx
+from prefect.artifacts import acreate_markdown_artifact
+from prefect.exceptions import PrefectException
 
 from blocks.contracts import IncidentSystem
-from blocks.model import Report
+from blocks.model import Fields, Report
 from tasks.markdown import link, pie, table, text
 from tasks.mirroring.facts import CHANGES, PLANNED, Facts
 from tasks.mirroring.mirror import Tally
+from tasks.mirroring.sample import Sample
+
+T = TypeVar("T")
+log = logging.getLogger("lockstep.reports")
 
 DONE = (
     "created in the store",
@@ -37,9 +45,6 @@ DONE = (
 
 CHART = DONE[:6]
 NOTES = 20
-SHOW_AFTER = 5.0
-"""Seconds after which a pull shows its progress, and between two updates of it."""
-
 ACTIONS = {
     "created": "new in the store",
     "edited": "changed in the store",
@@ -51,7 +56,13 @@ ACTIONS = {
     "sent": "changed in the system",
     "sent entry": "entry sent",
 }
-VERBS = {"create": "create there", "update": "change there", "entry": "send entry", "store": "change here", "gone": "is gone"}
+VERBS = {
+    "create": "create there",
+    "update": "change there",
+    "entry": "send entry",
+    "store": "change here",
+    "gone": "is gone",
+}
 
 
 def did_something(tally: Tally) -> bool:
@@ -97,16 +108,17 @@ def _change(system: IncidentSystem, row: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _who(system: IncidentSystem, row: Mapping[str, Any]) -> tuple[str, str, str]:
     remote_id = row["remote_id"]
-    return str(row["incident_id"]), link(remote_id, system.url(remote_id)) if remote_id else "–", text(row["title"])
+    return str(row["incident_id"]), link(remote_id, system.url(remote_id)) if remote_id else "-", text(row["title"])
 
 
 def _plan(system: IncidentSystem, facts: Facts) -> list[str]:
     plan, total = facts.plan or {}, facts.kinds.total()
     if plan["state"] == "held":
+        until = f"before {moment(plan['deadline'])}; after that it is planned anew"
         head = [
             f"## Plan {plan['id']} waits for a person",
-            f"{text(plan['reason'], 500)}. Nothing of it was written. Look at it, then run **approve_or_reject** with "
-            f"plan {plan['id']}, before {_time(plan['deadline'])}; after that it is planned anew.",
+            f"{text(plan['reason'], 500)}. Nothing of it was written.",
+            f"Look at it, then run **approve_or_reject** with plan {plan['id']}, {until}.",
         ]
     else:
         head = ["## Dry run", f"{total:,} writes are due. Nothing was sent."]
@@ -119,7 +131,9 @@ def _plan(system: IncidentSystem, facts: Facts) -> list[str]:
 def _planned(system: IncidentSystem, row: Mapping[str, Any]) -> tuple[str, ...]:
     before = row["before"] or {}
     patch = row["patch"] or {} if row["verb"] != "entry" else {}
-    moves = [f"{text(name)}: {text(before.get(name), 40)} → {text(value, 40)}" for name, value in list(patch.items())[:8]]
+    moves = [
+        f"{text(name)}: {text(before.get(name), 40)} → {text(value, 40)}" for name, value in list(patch.items())[:8]
+    ]
     return (*_who(system, row), VERBS[row["verb"]], "<br>".join(moves))
 
 
@@ -128,11 +142,13 @@ def _conflicts(system: IncidentSystem, facts: Facts) -> list[str]:
         return []
     rows = [
         (str(row["incident_id"]), link(row["remote_id"], system.url(row["remote_id"])), text(row["field"]),
-         text(row["store_value"]), text(row["system_value"]), _time(row["since"]))
+         text(row["store_value"]), text(row["system_value"]), moment(row["since"]))
         for row in facts.conflicts
     ]  # fmt: skip
     head = ("incident", "there", "field", "the store has", "the system has", "since")
-    words = f"{facts.waiting['conflicts']:,} fields were changed on both sides: run **resolve_conflict** and pick a side."
+    words = (
+        f"{facts.waiting['conflicts']:,} fields were changed on both sides: run **resolve_conflict** and pick a side."
+    )
     return ["## Conflicts", words, "", *table(head, rows), ""]
 
 
@@ -140,9 +156,9 @@ def _parked(system: IncidentSystem, facts: Facts) -> list[str]:
     if not facts.parked:
         return []
     rows = [
-        (str(row["id"]), text(row["kind"]), str(row["incident_id"] or "–"),
-         link(row["remote_id"], system.url(row["remote_id"])) if row["remote_id"] else "–",
-         text(row["error"], 300), _time(row["created"]))
+        (str(row["id"]), text(row["kind"]), str(row["incident_id"] or "-"),
+         link(row["remote_id"], system.url(row["remote_id"])) if row["remote_id"] else "-",
+         text(row["error"], 300), moment(row["created"]))
         for row in facts.parked
     ]  # fmt: skip
     head = ("number", "kind", "incident", "there", "why", "since")
@@ -156,22 +172,31 @@ def check_report(report: Report) -> str:
     return "\n".join([f"# {text(report.system, 200)}", "", *table(("", "what", "found"), rows)])
 
 
-def sample_report(system: IncidentSystem, rows: Sequence[tuple[str, str, str, Mapping[str, Any]]], notes: Sequence[str]) -> str:
-    """What would become of a page's records: (remote id, outcome, type, our fields)."""
-    cells = [
-        (link(remote_id, system.url(remote_id)), text(outcome, 200), text(kind),
-         "<br>".join(f"{text(name)}: {text(value, 60)}" for name, value in fields.items() if value not in (None, [], "")))
-        for remote_id, outcome, kind, fields in rows
-    ]  # fmt: skip
-    lines = [f"# Sample of {text(system.fingerprint(), 200)}", f"{len(rows)} records were read, nothing was stored.", ""]
-    lines += table(("record", "what would become of it", "type", "our fields"), cells)
-    if notes:
-        lines += ["", "## Values in no map", "", *(f"- {text(note, 300)}" for note in notes[:NOTES])]
+def sample_report(system: IncidentSystem, found: Sample) -> str:
+    """What would become of a page's records."""
+    rows = [
+        (link(one.remote_id, system.url(one.remote_id)), text(one.words, 200), text(one.type), _filled(one.fields))
+        for one in found.outcomes
+    ]
+    lines = [
+        f"# Sample of {text(system.fingerprint(), 200)}",
+        f"{len(rows)} records were read, nothing was stored.",
+        "",
+    ]
+    lines += table(("record", "what would become of it", "type", "our fields"), rows)
+    if found.notes:
+        lines += ["", "## Values in no map", "", *(f"- {text(note, 300)}" for note in found.notes[:NOTES])]
     return "\n".join(lines)
 
 
-def _time(at: datetime | None) -> str:
-    return f"{at:%Y-%m-%d %H:%M} UTC" if at else "–"
+def _filled(fields: Fields) -> str:
+    filled = {name: value for name, value in fields.items() if value not in (None, [], "")}
+    return "<br>".join(f"{text(name)}: {text(value, 60)}" for name, value in filled.items())
+
+
+def moment(at: datetime | None) -> str:
+    """A time as people read it."""
+    return f"{at:%Y-%m-%d %H:%M} UTC" if at else "-"
 
 
 def key_of(*words: str) -> str:
@@ -181,39 +206,13 @@ def key_of(*words: str) -> str:
 
 async def leave(markdown: str, key: str, description: str) -> None:
     """Leave a Markdown artifact at the run."""
-    await acreate_markdown_artifact(markdown, key=key, description=description)
+    await unless_silent(acreate_markdown_artifact(markdown, key=key, description=description))
 
 
-class Progress:
-    """Shows how far a long pull is: by the time of what was read last, between where it began and now."""
-
-    def __init__(self, mirror: str) -> None:
-        self.mirror, self.began = mirror, monotonic()
-        self.shown, self.id, self.share = self.began, None, 0.0  # type: UUID | None
-
-    async def show(self, tally: Tally, span: tuple[datetime, datetime] | None, now: datetime) -> None:
-        """Make or update the artifact, at most each few seconds."""
-        if span is None or monotonic() - self.shown < SHOW_AFTER:
-            return
-        self.share = max(self.share, share(*span, now))
-        words = f"{tally.counts['read']:,} incidents read, up to {_time(span[1])}"
-        await self._write(words)
-
-    async def done(self, tally: Tally) -> None:
-        """The pull is over."""
-        if self.id is not None:
-            self.share = 100.0
-            await self._write(f"{tally.counts['read']:,} incidents read")
-
-    async def _write(self, words: str) -> None:
-        self.shown = monotonic()
-        if self.id is None:
-            self.id = await acreate_progress_artifact(self.share, key=key_of("reading", self.mirror), description=words)
-        else:
-            await aupdate_progress_artifact(self.id, self.share, description=words)
-
-
-def share(begin: datetime, reached: datetime, now: datetime) -> float:
-    """How far a pull is, in percent; 99 at most, as long as it is not at its end."""
-    whole = (now - begin).total_seconds()
-    return max(0.0, min(99.0, 100.0 * (reached - begin).total_seconds() / whole)) if whole > 0 else 99.0
+async def unless_silent(work: Awaitable[T]) -> T | None:
+    """What Prefect's server answers; None, with a warning, if it does not: a report is never worth a cycle."""
+    try:
+        return await work
+    except (httpx.HTTPError, PrefectException) as error:
+        log.warning("a report could not be left: %s", type(error).__name__)
+        return None

@@ -1,18 +1,19 @@
-"""Signals: Prefect events for automations. One of a noun's is about `lockstep.<noun>.<id>`; its payload has the bare id.
+"""Signals: Prefect events for automations.
 
-| signal | about | payload |
+A signal is about `lockstep.<noun>.<id>`; its payload has the bare id.
+
+| signal | about | payload, beside `mirror` and `system` |
 |---|---|---|
-| lockstep.incident.created, .updated, .closed | lockstep.incident.<number> | incident_id, title, status, severity, type, owner, mirror |
-| lockstep.mirror.finished | lockstep.mirror.<name> | mirror, system, counts |
-| lockstep.mirror.backfilled | lockstep.mirror.<name> | mirror, system, counts |
-| lockstep.mirror.failed | lockstep.mirror.<name> | mirror, system, kind, error |
-| lockstep.attention.connection | lockstep.mirror.<name> | mirror, system, kind, error |
-| lockstep.attention.conflict | lockstep.mirror.<name> | mirror, system, count, conflicts: incident_id, field |
-| lockstep.attention.parked | lockstep.mirror.<name> | mirror, system, count, parked: parked_id, kind, incident_id, error |
-| lockstep.attention.brake | lockstep.plan.<number> | plan_id, mirror, system, reason, writes, deadline |
+| lockstep.incident.created, .updated, .closed | incident.<number> | incident_id, title, status, severity, type, owner |
+| lockstep.mirror.finished, .backfilled | mirror.<name> | counts |
+| lockstep.mirror.failed | mirror.<name> | kind, error |
+| lockstep.attention.connection | mirror.<name> | kind, error |
+| lockstep.attention.conflict | mirror.<name> | count, conflicts: incident_id and field of the first |
+| lockstep.attention.parked | mirror.<name> | count, parked: parked_id, kind, incident_id and error of the first |
+| lockstep.attention.brake | plan.<number> | plan_id, reason, writes, deadline |
 
-`.incident.*` is sent for the first 50 incidents of a cycle and never in a first fetch, for which `.backfilled` stands.
-`.attention.*` is sent once, when something new waits.
+`lockstep.incident.*` is sent for the first 50 incidents of a cycle and never in a first fetch, for which `.backfilled`
+stands. `lockstep.attention.*` is sent once, when something new waits.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from typing import Any, NamedTuple
 
 from prefect.events import emit_event
 
-from blocks.errors import LockstepError, Misconfigured, Unauthorized, Unreadable
+from blocks.errors import LockstepError, Misconfigured, Refused, Unauthorized, Unreadable
 from blocks.store.links import Row
 from tasks.mirroring.facts import Facts
 from tasks.mirroring.mirror import SIGNALS, Mirroring, Tally
 
 FEW = 10
-NEEDS_A_PERSON = (Unauthorized, Misconfigured, Unreadable)
+NEEDS_A_PERSON = (Unauthorized, Misconfigured, Unreadable, Refused)
 OF_INCIDENT = ("title", "status", "severity", "type", "owner")
 KINDS = (
     ("created", ("created in the store",)),
@@ -68,14 +69,19 @@ def named(tally: Tally) -> dict[int, str]:
     return chosen
 
 
-def of_incidents(mirror: str, kinds: Mapping[int, str], incidents: Sequence[Row]) -> list[Signal]:
+def of_incidents(mirror: str, system: str, kinds: Mapping[int, str], incidents: Sequence[Row]) -> list[Signal]:
     """A signal for each of these incidents."""
     return [
         Signal(
             f"lockstep.incident.{kinds[row['id']]}",
             f"lockstep.incident.{row['id']}",
             f"incident {row['id']}",
-            {"incident_id": row["id"], **{name: row[name] for name in OF_INCIDENT}, "mirror": mirror},
+            {
+                "incident_id": row["id"],
+                **{name: row[name] for name in OF_INCIDENT},
+                "mirror": mirror,
+                "system": system,
+            },
         )
         for row in sorted(incidents, key=lambda row: int(row["id"]))
     ]

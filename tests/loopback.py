@@ -7,6 +7,14 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any, Final
+
+import pytest
+
+from blocks.errors import LockstepError
+from blocks.http import Http
+
+MIB: Final = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -81,3 +89,19 @@ async def _read(reader: asyncio.StreamReader) -> Asked:
     headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines)}
     body = await reader.readexactly(int(headers.get("content-length", "0")))
     return Asked(method, target, headers, body)
+
+
+@contextlib.asynccontextmanager
+async def talking(answer: Answer | bytes, **settings: Any) -> AsyncIterator[tuple[Http, Loopback]]:
+    """A client and the server that it talks to."""
+    given: Answer = answer if callable(answer) else lambda _asked, _writer: answer
+    async with serving(given) as server, Http("tracker", server.url, **settings) as http:
+        yield http, server
+
+
+async def failure_of(answer: Answer | bytes, **settings: Any) -> LockstepError:
+    """The error that this answer becomes."""
+    async with talking(answer, **settings) as (http, _):
+        with pytest.raises(LockstepError) as caught:
+            await http.json("GET", "issue/42", id="42", params={"q": "a secret question"})
+    return caught.value

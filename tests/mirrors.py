@@ -9,10 +9,10 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from pydantic import PrivateAttr
-from sqlalchemy import event, insert, select, text, update
+from sqlalchemy import event, select, update
 
 from blocks import points
 from blocks.model import Cursor, Entry, Fields, Incident, Page, Value
@@ -30,6 +30,8 @@ from tests.fakes.toy import Toy, World
 START = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 BOB = Actor("bob")
 WRITES = frozenset({"create", "update", "add_entry"})
+
+T = TypeVar("T")
 
 
 class Killed(BaseException):
@@ -95,7 +97,7 @@ class LiveToy(Toy):
     async def add_entry(self, incident: Incident, entry: Entry, key: str) -> str:
         return await self._beside("add_entry", super().add_entry(incident, entry, key))
 
-    async def _beside(self, call: str, work: Awaitable[Any]) -> Any:
+    async def _beside(self, call: str, work: Awaitable[T]) -> T:
         try:
             await self._meanwhile(f"before {call}")
         except BaseException:

@@ -1,4 +1,4 @@
-"""What must hold once people and faults have stopped, judged from store and worlds alone, never from the engine's log."""
+"""What must hold once people and faults have stopped, judged from store and worlds, never from the engine's log."""
 
 from __future__ import annotations
 
@@ -136,7 +136,9 @@ def _fields(facts: Facts, mirror: Mirroring, link: dict[str, Any], record: Recor
         if row.same(ours, theirs) or not fits or facts.listed(link, row.ours, row.theirs):
             continue
         assert way.direction != "both", f"{row.ours} differs: {ours!r} here, {theirs!r} in {link}"
-        moving, base = (theirs, link["base_system"] or link["seen"]) if way.direction == "in" else (ours, link["base_store"])
+        moving, base = (
+            (theirs, link["base_system"] or link["seen"]) if way.direction == "in" else (ours, link["base_store"])
+        )
         key = row.theirs if way.direction == "in" else row.ours
         assert way.direction == "off" or base.get(key) == moving, f"{row.ours} did not travel {way.direction}: {link}"
 
@@ -148,7 +150,10 @@ def _entries_there(facts: Facts, mirror: Mirroring, link: dict[str, Any], record
     out = [
         row
         for row in facts.entries[link["incident_id"]]
-        if row["system_id"] != mirror.system_id and row["kind"] in kinds and row["id"] not in parked and _tagged(mirror, row)
+        if row["system_id"] != mirror.system_id
+        and row["kind"] in kinds
+        and row["id"] not in parked
+        and _tagged(mirror, row)
     ]
     sent = [(e.kind, e.text, e.name) for e in record.entries if e.author == ME]
     assert sent == [(row["kind"], row["text"], row["name"]) for row in out], f"entries out of {link}"
@@ -167,7 +172,11 @@ def _entries_here(bench: Bench, facts: Facts, mirrors: dict[str, Mirroring]) -> 
             record = bench.mirrors[name].world.records.get(link["remote_id"] or "")
             if link["system_id"] != mirror.system_id or not link["incident_id"] or record is None:
                 continue
-            here = [(row["kind"], row["text"], row["name"]) for row in facts.entries[link["incident_id"]] if row["system_id"] == mirror.system_id]
+            here = [
+                (row["kind"], row["text"], row["name"])
+                for row in facts.entries[link["incident_id"]]
+                if row["system_id"] == mirror.system_id
+            ]
             there = [(e.kind, e.text, e.name) for e in record.entries if e.author != ME and e.kind in kinds]
             if link["state"] == "linked" and not record.retired:
                 assert here == there, f"entries into {link}"
@@ -185,7 +194,9 @@ def _audit(facts: Facts) -> None:
     for (incident_id, name), changes in chains.items():
         incident = facts.incidents[incident_id]
         now = incident[name] if name in incident else (incident["custom"] or {}).get(name)
-        assert all(one[1] == other[0] for one, other in pairwise(changes)), f"audit of {name} of {incident_id}: {changes}"
+        assert all(one[1] == other[0] for one, other in pairwise(changes)), (
+            f"audit of {name} of {incident_id}: {changes}"
+        )
         assert changes[-1][1] == now, f"audit of {name} of {incident_id}: {changes}, {now!r}"
 
 
@@ -207,7 +218,11 @@ def _nothing_lost(bench: Bench, facts: Facts, mirrors: dict[str, Mirroring], led
         for name in everywhere:
             key = next(row.theirs for row in MAP.rows if row.ours == name)
             value = canonical(incident[name])
-            if incident[name] is None or value in ledger.doubtful or any(facts.listed(link, name, key) for link in links):
+            if (
+                incident[name] is None
+                or value in ledger.doubtful
+                or any(facts.listed(link, name, key) for link in links)
+            ):
                 continue
             assert not followed[name, value], f"{name} of {incident['id']} is {value}, lost: {followed[name, value]}"
 

@@ -18,6 +18,7 @@ import httpx
 import psutil
 
 from flows.house.processes import MARK
+from flows.house.sweep import ask
 
 CODE = Path(__file__).resolve().parents[1]
 T = TypeVar("T")
@@ -110,9 +111,8 @@ class Running:
 
     def call(self, method: str, path: str, **body: Any) -> Any:
         """Ask the server, as the UI does."""
-        answer = httpx.request(method, f"{self.api}{path}", json=body or None, timeout=20)
-        assert answer.is_success, answer.text
-        return answer.json() if answer.content else None
+        with httpx.Client(base_url=self.api, timeout=20) as api:
+            return ask(api, method, path, body or None)
 
     def deployment(self, name: str) -> dict[str, Any]:
         """A deployment, as the server has it."""

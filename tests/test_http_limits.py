@@ -55,6 +55,13 @@ async def test_a_short_retry_after_is_waited_for_and_the_request_sent_again() ->
     assert (script.calls, time.slept) == (2, [7.0])
 
 
+async def test_a_retry_after_of_0_is_a_wait_below_a_second() -> None:
+    time, script = Time(), Script(said(429, Retry_After="0"))
+    async with client(time, script) as http:
+        assert await http.json("GET", "issue") == {}
+    assert (script.calls, time.slept) == (2, [1.0])
+
+
 async def test_retry_after_as_a_date_is_read_by_the_systems_own_clock() -> None:
     ahead = START + 3600
     date, until = (format_datetime(datetime.fromtimestamp(t, UTC), usegmt=True) for t in (ahead, ahead + 9))
@@ -180,34 +187,62 @@ async def test_limits_that_cannot_be_read_are_ignored(headers: dict[str, str]) -
     assert (script.calls, time.slept) == (2, [])
 
 
-async def test_requests_on_their_way_count_so_that_many_at_a_time_never_overrun_a_limit() -> None:
-    limit, used, refused, out, most = 5, 0, 0, 0, 0
-    time = Time()
+class Windows:
+    """A server that takes five requests in each 10 s, however many come at a time."""
 
-    async def server(_request: httpx.Request) -> httpx.Response:
-        """Five requests in each window of 10 s."""
-        nonlocal used, refused, out, most
-        out += 1
-        most = max(most, out)
+    limit, seconds = 5, 10.0
+
+    def __init__(self, time: Time) -> None:
+        self.time, self.begin, self.used = time, 0.0, 0
+        self.served, self.refused, self.out, self.most = 0, 0, 0, 0
+
+    async def __call__(self, _request: httpx.Request) -> httpx.Response:
+        self.out += 1
+        self.most = max(self.most, self.out)
         for _ in range(3):
             await asyncio.sleep(0)
-        out -= 1
-        if time.passed >= server_window[0] + 10:
-            server_window[0], used = time.passed, 0
-        used += 1
-        refused += used > limit
-        left = {"X_RateLimit_Remaining": str(limit - used)}
-        return said(200, **left, X_RateLimit_Reset=str(server_window[0] + 10 - time.passed))
+        self.out -= 1
+        if self.time.passed >= self.begin + self.seconds:
+            self.begin, self.used = self.time.passed, 0
+        self.used += 1
+        self.served += 1
+        self.refused += self.used > self.limit
+        left, reset = self.limit - self.used, self.begin + self.seconds - self.time.passed
+        return said(200, X_RateLimit_Remaining=str(left), X_RateLimit_Reset=str(reset))
 
-    server_window = [0.0]
+
+async def test_requests_on_their_way_count_so_that_many_at_a_time_never_overrun_a_limit() -> None:
+    time = Time()
+    server = Windows(time)
     transport = httpx.MockTransport(server)
     async with Http("tracker", "http://tracker/", limits=RateLimit(), transport=transport, clock=time.clock) as http:
         await http.json("GET", "issue")
-        await asyncio.gather(*(http.json("GET", "issue") for _ in range(4)))
-        assert (used, refused, time.slept) == (5, 0, [])
+        await asyncio.gather(*(http.json("GET", "issue") for _ in range(22)))
+    assert (server.served, server.refused) == (23, 0)
+    assert server.most == 4
+    assert time.passed == 40
+
+
+async def test_limits_that_are_no_longer_told_are_forgotten_after_their_reset() -> None:
+    time, out, most = Time(), 0, 0
+
+    async def answer(_request: httpx.Request) -> httpx.Response:
+        nonlocal out, most
+        out += 1
+        most = max(most, out)
+        await asyncio.sleep(0)
+        out -= 1
+        return said(200, X_RateLimit_Remaining="1", X_RateLimit_Reset="9") if time.passed < 10 else said(200)
+
+    transport = httpx.MockTransport(answer)
+    async with Http("tracker", "http://tracker/", limits=RateLimit(), transport=transport, clock=time.clock) as http:
         await http.json("GET", "issue")
-    assert (used, refused, time.slept) == (1, 0, [10.0])
-    assert most == 4
+        await asyncio.gather(*(http.json("GET", "issue") for _ in range(4)))
+        assert most == 1
+        time.passed = 10
+        await http.json("GET", "issue")
+        await asyncio.gather(*(http.json("GET", "issue") for _ in range(4)))
+        assert most == 4
 
 
 async def test_a_request_that_fails_does_not_count_for_ever() -> None:

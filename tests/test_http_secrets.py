@@ -198,3 +198,8 @@ def test_names_tell_what_is_secret(name: str, secret: bool) -> None:  # noqa: FB
 def test_a_secret_is_never_brought_into_view_by_cleaning(secret: str, noise: str, between: str) -> None:
     shown = fit(f"{noise}{between.join(secret)}{noise}", {secret}, 1000)
     assert secret.lower() not in shown.lower()
+
+
+@pytest.mark.parametrize("secret", ["two  spaces", "a\ttab", "a\u00a0no-break space"])
+def test_a_secret_with_spaces_is_hidden_before_they_are_made_one(secret: str) -> None:
+    assert fit(f"bad: {secret}", {secret}, 100) == "bad: ***"

@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -20,29 +20,29 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from blocks.errors import Unavailable
-from blocks.fieldmap import UNMAPPED
+from blocks.fieldmap import _Unmapped
 from blocks.model import FIELDS, SEVERITIES, STATUSES, Value
 from blocks.rules import Condition, Intake, Rule, Rules, Travel
 from blocks.store import Database
-from blocks.store.tables import Incident
+from blocks.store.tables import Conflict, Incident, Link
 from tests.fakes.toy import MAP, World
 from tests.mirrors import Bench, Death, careless, copy_of
 from tests.oracle import UNIQUE, Ledger, canonical, judge, quiet, snapshot
 
 EXAMPLES = int(os.environ.get("LOCKSTEP_EXAMPLES", "150"))
-STEPS = 30
+STEPS = 20
 ROUNDS = 20
 
-Directions = st.sampled_from(["both", "both", "both", "in", "out", "off"])
+Directions = st.sampled_from([*["both"] * 6, "in", "out", "off"])
 Policies = st.sampled_from(["newest", "store", "system", "ask"])
 ROWS = {row.ours: row for row in MAP.rows}
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One thing that a person does. `side` 0 is the store, the rest are worlds; numbers are taken modulo what is there."""
+    """A thing that a person does. `side` 0 is the store, the rest are worlds; numbers are modulo what is there."""
 
-    kind: Literal["edit", "comment", "file", "add", "close", "reopen", "retire", "return", "odd"]
+    kind: Literal["edit", "comment", "file", "add", "close", "reopen", "retire", "return", "odd", "clash"]
     side: int
     target: int
     name: str
@@ -51,9 +51,11 @@ class Action:
 
 ACTIONS = st.builds(
     Action,
-    st.sampled_from(["edit"] * 6 + ["comment"] * 3 + ["close", "reopen", "file", "add", "odd", "retire", "return"]),
+    st.sampled_from(
+        ["edit"] * 6 + ["clash"] * 4 + ["comment"] * 3 + ["close", "reopen", "file", "add", "odd", "retire", "return"]
+    ),
     st.integers(0, 2),
-    st.integers(0, 5),
+    st.integers(0, 2),
     st.sampled_from([*ROWS]),
     st.integers(0, 9),
 )
@@ -68,11 +70,20 @@ class Trouble:
     meanwhile: dict[int, Action] = field(default_factory=dict)
 
 
-TROUBLES = st.builds(
-    Trouble,
-    st.none() | st.integers(0, 60),
-    st.dictionaries(st.integers(0, 12), st.sampled_from(["before", "after"]), max_size=2),
-    st.dictionaries(st.integers(0, 20), ACTIONS, max_size=3),
+NONE = Trouble()
+TROUBLES = st.one_of(
+    st.just(NONE),
+    st.builds(Trouble, kill=st.integers(0, 30)),
+    st.builds(
+        Trouble,
+        kill=st.none() | st.integers(0, 30),
+        faults=st.dictionaries(st.integers(1, 6), st.sampled_from(["before", "after"]), max_size=2),
+    ),
+    st.builds(
+        Trouble,
+        kill=st.none() | st.integers(0, 30),
+        meanwhile=st.dictionaries(st.integers(1, 10), ACTIONS, min_size=1, max_size=3),
+    ),
 )
 
 
@@ -81,45 +92,41 @@ def _loud(key: str, value: Value) -> Value:
 
 
 def _soft(key: str, value: Value) -> Value:
-    return value.lower() if key in {"name"} and isinstance(value, str) else value
+    return value.lower() if key == "name" and isinstance(value, str) else value
 
 
-def _plain(_key: str, value: Value) -> Value:
-    return value
-
-
-@st.composite
-def worlds(draw: Callable[..., Any]) -> World:
-    """A world with its own weaknesses."""
-    settle = draw(st.sampled_from([0.0, 10.0, 90.0]))
-    return World(
-        lock=draw(st.sampled_from(["atomic", "compared", "none"])),
-        keys=draw(st.booleans()),
-        entry_keys=draw(st.booleans()),
-        counter=draw(st.booleans()),
-        tick=draw(st.sampled_from([1.0, 60.0])),
-        lag=settle * draw(st.sampled_from([0, 0.5, 1])),
-        settle=settle,
-        compute=draw(st.sampled_from([_plain, _plain, _loud, _soft])),
-        refuse=draw(st.sampled_from([set(), set(), {"who"}, {"notes", "level"}])),
+Worlds = st.sampled_from([0.0, 10.0, 90.0]).flatmap(
+    lambda settle: st.fixed_dictionaries(
+        {"settle": st.just(settle)},
+        optional={
+            "lock": st.sampled_from(["compared", "none"]),
+            "keys": st.just(False),
+            "entry_keys": st.just(False),
+            "counter": st.just(True),
+            "tick": st.just(60.0),
+            "lag": st.sampled_from([settle / 2, settle]),
+            "compute": st.sampled_from([_loud, _soft]),
+            "refuse": st.sampled_from([{"who"}, {"notes", "level"}]),
+        },
     )
+)
+"""A world's weaknesses."""
 
+Travels = st.builds(Travel, Directions, st.sampled_from([[], ["out"]]))
+Forms = st.fixed_dictionaries(
+    {},
+    optional={
+        "direction": st.sampled_from(["in", "out"]),
+        "create": st.just(True),
+        "gone": st.sampled_from(["close", "unlink"]),
+        "comments": Travels,
+        "files": Travels,
+        **{name: st.builds(Rule, Directions, Policies) for name in FIELDS},
+    },
+)
+"""What a person sets in a mirror's form."""
 
-@st.composite
-def rules(draw: Callable[..., Any]) -> Rules:
-    """What a person may set in a mirror's form."""
-    travel = [Travel(draw(Directions), draw(st.sampled_from([[], [], ["out"]]))) for _ in range(2)]
-    return Rules(
-        direction=draw(st.sampled_from(["both", "both", "both", "in", "out"])),
-        create=draw(st.booleans()),
-        gone=draw(st.sampled_from(["keep", "close", "unlink"])),
-        comments=travel[0],
-        files=travel[1],
-        **{name: Rule(draw(Directions), draw(Policies)) for name in FIELDS},
-    )
-
-
-Intakes = st.sampled_from([Intake(), Intake(), Intake(filter=[Condition("severity", "at least", "medium")])])
+Filters = st.sampled_from(["", "", "medium"])
 
 
 class Machine(RuleBasedStateMachine):
@@ -136,29 +143,35 @@ class Machine(RuleBasedStateMachine):
         self.counter = 0
         self.calls = self.remote = 0
         self.sent: set[str] = set()
-        self.trouble = Trouble()
+        self.trouble = NONE
         self.death = Death(None)
 
     @initialize(
-        setups=st.lists(st.tuples(worlds(), rules(), Intakes), min_size=1, max_size=2),
+        setups=st.lists(st.tuples(Worlds, Forms, Filters), min_size=1, max_size=2),
     )
-    def begin(self, setups: list[tuple[World, Rules, Intake]]) -> None:
-        for name, (world, rules, intake) in zip("ab", setups, strict=False):
-            self.bench.mirror(name, world=world, rules=rules, intake=intake)
+    def begin(self, setups: list[tuple[dict[str, Any], dict[str, Any], str]]) -> None:
+        for name, (weaknesses, form, least) in zip("ab", setups, strict=False):
+            intake = Intake(filter=[Condition("severity", "at least", least)] if least else [])
+            world = self.bench.mirror(name, world=World(**weaknesses), rules=Rules(**form), intake=intake)
             world.between, world.fault = self._count, self._fault
             world.compute = self._remembering(world.compute)
             world.add({"name": self._unique("title"), "level": "p2"})
+        for name in self.bench.mirrors:
+            self.runner.run(self.bench.cycle(name))
 
-    @rule(actions=st.lists(ACTIONS, min_size=1, max_size=3))
-    def people(self, actions: list[Action]) -> None:
-        """People act between cycles."""
+    @rule(
+        actions=st.lists(ACTIONS, min_size=2, max_size=6),
+        seconds=st.sampled_from([0, 0.5, 1, 7, 61]),
+        side=st.integers(0, 1),
+        trouble=TROUBLES,
+    )
+    def go(self, actions: list[Action], seconds: float, side: int, trouble: Trouble) -> None:
+        """People act, time passes, and one mirror runs a cycle, with trouble."""
         for action in actions:
+            self.bench.clock.go(seconds / 4)
             self.runner.run(self._act(action))
-
-    @rule(seconds=st.sampled_from([0.5, 1, 7, 61]))
-    def wait(self, seconds: float) -> None:
-        """Time passes."""
         self.bench.clock.go(seconds)
+        self.cycle(side, trouble)
 
     @rule(side=st.integers(0, 1), trouble=TROUBLES)
     def cycle(self, side: int, trouble: Trouble) -> None:
@@ -166,12 +179,7 @@ class Machine(RuleBasedStateMachine):
         name = list(self.bench.mirrors)[side % len(self.bench.mirrors)]
         self.trouble, self.calls, self.remote = trouble, 0, 0
         self.runner.run(self._cycle(name, trouble))
-        self.trouble = Trouble()
-
-    @rule(side=st.integers(0, 1))
-    def calm_cycle(self, side: int) -> None:
-        """One cycle in which all goes well."""
-        self.cycle(side, Trouble())
+        self.trouble = NONE
 
     @rule(number=st.integers(0, 9), side=st.sampled_from(["store", "system"]))
     def pick(self, number: int, side: str) -> None:
@@ -233,8 +241,6 @@ class Machine(RuleBasedStateMachine):
         return computed
 
     async def _pick(self, number: int, side: str) -> None:
-        from blocks.store.tables import Conflict
-
         rows = await self.bench.rows(Conflict)
         if rows:
             row = rows[number % len(rows)]
@@ -244,7 +250,20 @@ class Machine(RuleBasedStateMachine):
         self.counter += 1
         return f"{name}-{self.counter}"
 
+    async def _clash(self, action: Action) -> None:
+        """Two people edit the same field of the same incident, each on their side."""
+        for link in await self.bench.rows(Link):
+            world = list(self.bench.mirrors.values())[link["system_id"] - 1].world
+            record = world.records.get(link["remote_id"] or "")
+            if link["id"] % 3 == action.target and link["incident_id"] and record and not record.retired:
+                self._edit_there(world, record.id, action.name, ROWS[action.name].their_value(self._value(action)))
+                other = replace(action, number=action.number + action.side)
+                await self.bench.edit(link["incident_id"], **{action.name: self._value(other)})
+
     async def _act(self, action: Action) -> None:
+        if action.kind == "clash":
+            await self._clash(action)
+            return
         side = action.side % (len(self.bench.mirrors) + 1)
         if side:
             self._act_there(list(self.bench.mirrors.values())[side - 1].world, action)
@@ -262,7 +281,9 @@ class Machine(RuleBasedStateMachine):
             case "edit" | "odd":
                 await self.bench.edit(target, **{action.name: self._value(action)})
             case "close":
-                await self.bench.edit(target, status="closed", close_reason="Fixed", close_notes=self._unique("close_notes"))
+                await self.bench.edit(
+                    target, status="closed", close_reason="Fixed", close_notes=self._unique("close_notes")
+                )
             case "reopen":
                 await self.bench.edit(target, status="active", close_reason=None, close_notes=None)
             case "comment":
@@ -271,7 +292,7 @@ class Machine(RuleBasedStateMachine):
                 await self.bench.attach(target, self._unique("file"), os.urandom(8), tags=tags)
 
     def _words(self, action: Action) -> str:
-        return "the same words" if action.number > 6 else self._unique("words")
+        return "the same words" if action.number > 4 else self._unique("words")
 
     def _value(self, action: Action) -> Value:
         values: dict[str, Value] = {
@@ -296,12 +317,10 @@ class Machine(RuleBasedStateMachine):
             return
         match action.kind:
             case "edit":
-                theirs = ROWS[action.name].their_value(self._value(action))
-                assert theirs is not UNMAPPED
-                self._edit_there(world, record.id, action.name, theirs)
+                self._edit_there(world, record.id, action.name, ROWS[action.name].their_value(self._value(action)))
             case "odd":
-                odd: dict[str, Value] = [{"level": "p6"}, {"level": "p9"}, {"name": None}][action.number % 3]
-                world.edit(record.id, **odd)
+                odds: list[dict[str, Value]] = [{"level": "p6"}, {"level": "p9"}, {"name": None}]
+                world.edit(record.id, **odds[action.number % 3])
             case "close":
                 world.edit(record.id, state="done", why="Fixed")
                 self._edit_there(world, record.id, "close_notes", self._unique("close_notes"))
@@ -315,7 +334,8 @@ class Machine(RuleBasedStateMachine):
             case "retire":
                 record.retired = True
 
-    def _edit_there(self, world: World, number: str, name: str, value: Value) -> None:
+    def _edit_there(self, world: World, number: str, name: str, value: Value | _Unmapped) -> None:
+        assert not isinstance(value, _Unmapped)
         key = ROWS[name].theirs
         if name in UNIQUE:
             self.ledger.edits.append((name, canonical(world.fields(number)[key]), canonical(value)))
@@ -327,7 +347,7 @@ def _profile(examples: int) -> settings:
         max_examples=examples,
         stateful_step_count=STEPS,
         deadline=None,
-        print_blob=True,
+        report_multiple_bugs=False,
         suppress_health_check=list(HealthCheck),
         phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
     )

@@ -6,12 +6,26 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from sqlalchemy import func, select
 
+from blocks.model import Fields
 from blocks.store import Database
-from blocks.store.incidents import Actor, Edit, create, edit, get, history, write_edits
-from tests.stores import NOW, add_link, add_system, links_of
+from blocks.store.incidents import (
+    Actor,
+    Edit,
+    NewIncident,
+    create,
+    edit,
+    get,
+    history,
+    insert_incidents,
+    write_edits,
+)
+from blocks.store.tables import Incident, Link, table_of
+from tests.stores import LINK, NOW, add_link, add_system, links_of
 
 ANN = Actor("ann")
+TITLED: Fields = {"title": "a"}
 
 
 @pytest.fixture
@@ -82,6 +96,32 @@ async def test_edits_of_the_same_incidents_in_any_order_never_block_each_other(
     async with asyncio.timeout(60):
         await asyncio.gather(*(writer(own, ids[:: 1 if n % 2 else -1], f"w{n}") for n, own in enumerate(eight)))
     assert {(await get(database, number)).version for number in ids} == {41}
+
+
+async def test_people_and_mirrors_who_add_incidents_at_once_never_block_each_other(
+    database: Database, eight: list[Database]
+) -> None:
+    one, other = await add_system(database, "one"), await add_system(database, "other")
+
+    async def page(own: Database, system_id: int) -> None:
+        async with own.begin("test") as connection:
+            rows = [NewIncident({"title": "a"})] * 20
+            ids = await insert_incidents(own, connection, rows, ANN, NOW, system_id=system_id)
+            first = await own.draw(connection, "link", len(ids))
+            links = [(first + n, system_id, number, f"r{number}", "linked", 0) for n, number in enumerate(ids)]
+            await own.insert(connection, Link, ("id", "system_id", "incident_id", "remote_id", "state", "dirty"), links)
+
+    async def writer(n: int, own: Database) -> None:
+        for _ in range(4):
+            await (page(own, one) if n % 3 == 0 else page(own, other) if n % 3 == 1 else create(own, TITLED, ANN, NOW))
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(writer(n, own) for n, own in enumerate(eight)))
+    async with database.read() as connection:
+        found = (await connection.execute(select(func.count(), func.count(LINK.c.id.distinct())))).one()
+        incidents = (await connection.execute(select(func.count()).select_from(table_of(Incident)))).scalar_one()
+    assert incidents == 6 * 4 * 20 + 2 * 4
+    assert tuple(found) == (2 * incidents, 2 * incidents)
 
 
 async def test_a_failed_writer_leaves_nothing_and_nobody_waits_for_it(database: Database) -> None:

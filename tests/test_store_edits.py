@@ -13,12 +13,12 @@ from blocks.store import Database
 from blocks.store.incidents import (
     Actor,
     Edit,
-    NewIncident,
     create,
     edit,
     get,
     history,
     insert_incidents,
+    new_incident,
     write_edits,
 )
 from tests.stores import NOW, add_link, add_system, links_of
@@ -51,7 +51,7 @@ async def test_a_person_must_name_an_incident(database: Database) -> None:
 
 async def test_what_a_system_leaves_empty_stays_empty(database: Database) -> None:
     async with database.begin("test") as connection:
-        rows = [NewIncident({"title": None, "status": None})]
+        rows = [new_incident({"title": None, "status": None})]
         (number,) = await insert_incidents(database, connection, rows, ANN, NOW)
     row = await get(database, number)
     assert (row.title, row.status) == (None, None)
@@ -65,7 +65,7 @@ async def test_no_incidents_are_no_statement(database: Database) -> None:
 
 async def test_a_page_of_incidents_gets_ids_in_order(database: Database) -> None:
     async with database.begin("test") as connection:
-        rows = [NewIncident({"title": f"t{n}"}) for n in range(700)]
+        rows = [new_incident({"title": f"t{n}"}) for n in range(700)]
         ids = await insert_incidents(database, connection, rows, ANN, NOW, system_id=4)
     assert ids == list(range(ids[0], ids[0] + 700))
     assert (await get(database, ids[699])).title == "t699"
@@ -138,7 +138,7 @@ async def test_edits_of_one_incident_follow_each_other(database: Database) -> No
 
 async def test_a_thousand_edits_are_one_commit(database: Database) -> None:
     async with database.begin("test") as connection:
-        ids = await insert_incidents(database, connection, [NewIncident({"title": "a"})] * 1_001, ANN, NOW)
+        ids = await insert_incidents(database, connection, [new_incident({"title": "a"})] * 1_001, ANN, NOW)
         await write_edits(database, connection, [Edit(number, {"owner": f"o{number}"}) for number in ids], ANN, LATER)
     assert (await get(database, ids[-1])).owner == f"o{ids[-1]}"
 

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, inspect, text
 
 from blocks import points
 from blocks.errors import Misconfigured
-from blocks.store import Database, Store, migrations
+from blocks.store import Database, Store, block, migrations
 from blocks.store.tables import Table
 from tests.stores import add_system
 
@@ -137,15 +137,23 @@ async def test_a_store_of_a_newer_program_is_left_alone(database: Database) -> N
     assert await migrations.revision(database) == "9999"
 
 
+async def test_many_who_open_a_new_store_at_once_agree(empty_url: str) -> None:
+    opened = await asyncio.gather(*(block._opened(block.address(empty_url)) for _ in range(5)))
+    assert len({database.id for database in opened}) == 1
+    for database in opened:
+        assert await migrations.revision(database) == migrations.HEAD
+        await database.close()
+
+
 @pytest.mark.slow
 async def test_processes_that_open_a_new_store_at_once_agree(empty_url: str) -> None:
     children = [
         await asyncio.create_subprocess_exec(
             sys.executable, "-c", OPEN, empty_url, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parent.parent
         )
-        for _ in range(3)
+        for _ in range(2)
     ]
     said = [(await child.communicate())[0].decode().split() for child in children]
-    assert [child.returncode for child in children] == [0, 0, 0]
+    assert [child.returncode for child in children] == [0, 0]
     assert len({id for id, _ in said}) == 1
-    assert sorted(int(first) for _, first in said) == [1, 11, 21]
+    assert sorted(int(first) for _, first in said) == [1, 11]

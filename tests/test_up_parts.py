@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import psutil
@@ -16,10 +17,13 @@ import pytest
 from cryptography.fernet import Fernet
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.objects import State as RunState
+from starlette.types import Message, Receive, Scope, Send
 
 from flows.house import keys
 from flows.house.processes import MARK, Child, Family, leftovers
+from flows.house.server import guarded, policy
 from flows.house.settings import client, house, server, setup
+from flows.house.sweep import missed
 from flows.house.watch import LONGEST, is_dead, may_start
 from flows.notify import words
 
@@ -165,6 +169,35 @@ def test_runs_that_end_at_once_are_followed_later_and_later() -> None:
 
 def test_a_deployment_without_runs_is_started_at_once() -> None:
     assert may_start([]) <= NOW
+
+
+def test_of_runs_that_were_missed_the_last_of_each_deployment_is_kept() -> None:
+    def late(id: str, deployment: str, *, auto: bool = True) -> dict[str, object]:
+        return {"id": id, "deployment_id": deployment, "auto_scheduled": auto}
+
+    asked_for = late("by a person", "a", auto=False)
+    runs = [late("a3", "a"), late("b2", "b"), asked_for, late("a2", "a"), late("b1", "b"), late("a1", "a")]
+    assert missed(runs) == ["a2", "b1", "a1"]
+
+
+async def test_the_servers_pages_may_talk_to_nobody_else() -> None:
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"x", b"y")]})
+
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    await guarded(app, policy("127.0.0.1", 4200, None))({"type": "http"}, receive, send)
+    headers = dict(sent[0]["headers"])
+    assert headers[b"x"] == b"y"
+    allowed = headers[b"content-security-policy"].decode().partition(";")[0].split()
+    assert {urlsplit(word).hostname for word in allowed if "://" in word} == {"127.0.0.1", "localhost"}
+    assert not any("*" in word for word in allowed)
 
 
 def test_a_person_is_told_in_words_and_values_from_a_system_cannot_become_markup() -> None:

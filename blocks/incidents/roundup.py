@@ -42,7 +42,7 @@ class Roundup(IncidentSystem):
 
     settle_seconds: ClassVar[float] = 10.0
 
-    address: str = Field(description="The tracker's address, as in its config.ini: https://host/tracker/")
+    address: str = Field(description="The tracker's address, as in its config.ini (https://host/tracker/).")
     login: str = Field(description="The account that Lockstep works with. Its time zone in Roundup must be UTC.")
     password: SecretStr = Field(description="That account's password.")
     ca_file: str = Field(default="", description="File with your own certificate authority (PEM). Empty: public ones.")
@@ -221,7 +221,9 @@ class Roundup(IncidentSystem):
         await self._tracker.attach(incident.id, "messages", message, sent)
         return f"msg{message}"
 
-    async def find_entry(self, incident: Incident, entry: Entry, key: str, after: datetime) -> str | None:
+    async def find_entry(
+        self, incident: Incident, entry: Entry, key: str, after: datetime, known: AbstractSet[str] = frozenset()
+    ) -> str | None:
         """By key, if it is linked; files, and what lost its key, by our own account, content and time, the newest."""
         tracker, of = self._tracker, "file" if entry.kind == "file" else "msg"
         messages = await tracker.carrying(key) if of == "msg" else []
@@ -233,7 +235,7 @@ class Roundup(IncidentSystem):
         if messages and not await tracker.linking(messages):
             self._orphans[key] = messages[0]
         since = after + self.skew - timedelta(seconds=2)
-        for one in reversed(await self.entries([replace(now, entry_ids=linked)], frozenset())):
+        for one in reversed(await self.entries([replace(now, entry_ids=linked)], known)):
             if one.own and one.key is None and one.created >= since and await self._same(one, entry):
                 return one.id
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import bindparam, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from blocks.model import OVER, Fields, Value
+from blocks.model import OVER, Fields
 from blocks.store import tables
 from blocks.store.audit import (
     INCIDENT,
@@ -25,7 +25,7 @@ from blocks.store.audit import (
 )
 from blocks.store.checks import COLUMNS, checked, given
 from blocks.store.database import Database
-from blocks.store.edits import Edit, stored, write_edits
+from blocks.store.edits import Edit, write_edits
 from blocks.store.entries import (
     NewEntry,
     add_comment,
@@ -54,23 +54,31 @@ __all__ = [
     "keep_blob",
     "lock",
     "mark_dirty",
+    "new_incident",
     "offer",
     "relate",
     "related_to",
     "write_edits",
 ]
 
+_NAMES = frozenset(COLUMNS)
 _NEW = ("id", "version", *COLUMNS, "custom", "extra", "occurred", "created", "updated", "closed")
 
 
 @dataclass(frozen=True, slots=True)
 class NewIncident:
-    """An incident to be. `fields` has our names: columns, and anything else goes into `custom`; `extra` is unmapped."""
+    """An incident to be, made by `new_incident`. `fields` are columns and custom fields, `extra` is unmapped."""
 
     fields: Fields
-    type: str = "incident"
     occurred: datetime | None = None
     extra: Fields | None = None
+
+
+def new_incident(
+    fields: Fields, type: str = "incident", occurred: datetime | None = None, extra: Fields | None = None
+) -> NewIncident:
+    """An incident to be, checked; empty fields stay empty. Refused names the field."""
+    return NewIncident(given({"type": type, **fields}), occurred, extra)
 
 
 async def get(database: Database, incident_id: int) -> tables.Incident:
@@ -93,7 +101,7 @@ async def create(
     custom: Fields | None = None,
 ) -> int:
     """A person's new incident, `new` unless they say otherwise; answers its id. Refused names the field."""
-    row = NewIncident({"status": "new", **fields, **(custom or {})}, type, occurred, extra)
+    row = new_incident({"status": "new", **fields, **(custom or {})}, type, occurred, extra)
     checked({"title": fields.get("title")})
     async with database.begin("create") as connection:
         return (await insert_incidents(database, connection, [row], actor, now))[0]
@@ -116,15 +124,14 @@ async def insert_incidents(
 ) -> list[int]:
     """Add incidents and offer them to every system that takes new ones, except `system_id`, where they come from.
 
-    Answers their ids, in order and without a gap. Empty fields stay empty; Refused names the field.
+    Answers their ids, in order and without a gap.
     """
     if not rows:
         return []
-    values = [given({"type": row.type, **row.fields}) for row in rows]
     first = await database.draw(connection, "incident", len(rows))
     ids = list(range(first, first + len(rows)))
     at = database.value(now)
-    lines = [_line(database, number, row, fields, at) for number, row, fields in zip(ids, rows, values, strict=True)]
+    lines = [_line(database, number, row, at) for number, row in zip(ids, rows, strict=True)]
     await database.insert(connection, tables.Incident, _NEW, lines)
     await record(database, connection, [Act("created", number) for number in ids], actor, now, system_id=system_id)
     await offer(database, connection, first, ids[-1], except_system_id=system_id)
@@ -147,12 +154,13 @@ async def offer(
     await connection.execute(_OFFER, {"before": first - 1, "systems": systems, "first": first_id, "last": last_id})
 
 
-def _line(database: Database, id: int, row: NewIncident, fields: Mapping[str, Value], at: object) -> tuple[Any, ...]:
-    custom = {name: value for name, value in fields.items() if name not in COLUMNS}
+def _line(database: Database, id: int, row: NewIncident, at: object) -> tuple[Any, ...]:
+    fields = row.fields
+    custom = {name: fields[name] for name in fields.keys() - _NAMES}
     return (
         id,
         1,
-        *(stored(database, name, fields.get(name)) for name in COLUMNS),
+        *(as_json(fields.get(name)) if name == "labels" else fields.get(name) for name in COLUMNS),
         as_json(custom or None),
         as_json(row.extra or None),
         database.value(row.occurred),

@@ -212,6 +212,8 @@ async def dirty(connection: AsyncConnection, system_id: int, after: int, only: S
 
 async def offer_all(database: Database, connection: AsyncConnection, system_id: int) -> None:
     """Offer every incident of the store that has no link with this system to it."""
+    # Waits for those who are adding incidents, and has later ones wait, so that none is missed by both sides.
+    await database.draw(connection, "incident", 0)
     linked = select(LINK.c.incident_id).where(LINK.c.system_id == system_id, LINK.c.incident_id.is_not(None))
     missing = INCIDENT.c.id.not_in(linked)
     count = (await connection.execute(select(func.count()).select_from(INCIDENT).where(missing))).scalar_one()

@@ -1,4 +1,4 @@
-"""The Prefect server, with pages that talk to it alone: its UI asks an analytics host otherwise, telemetry off or not."""
+"""The Prefect server, with pages that talk to it alone: else its UI asks an analytics host, telemetry off or not."""
 
 from __future__ import annotations
 

@@ -10,6 +10,9 @@ from pathlib import Path
 from flows.house import keys
 
 POOL = "lockstep"
+STORE = "main"
+"""The block `lockstep-store/main`."""
+
 CODE = Path(__file__).resolve().parents[2]
 SERVER_KEY = "PREFECT_SERVER_ENCRYPTION_KEY"
 STORE_URL = "LOCKSTEP_STORE_URL"

@@ -30,9 +30,7 @@ from blocks.contracts import IncidentSystem
 from blocks.errors import LockstepError
 from blocks.store.block import Store
 from flows.house.attention import ensure_automation
-from flows.house.settings import CODE, POOL, House, house
-
-STORE = "main"
+from flows.house.settings import CODE, POOL, STORE, House, house
 
 
 async def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,6 +23,25 @@ def connect(house: House) -> httpx.Client:
     secret = os.environ.get("PREFECT_API_AUTH_STRING", "")
     name, _, password = secret.partition(":")
     return httpx.Client(base_url=house.api, timeout=10, auth=(name, password) if secret else None)
+
+
+def ask(api: httpx.Client, method: str, path: str, body: dict[str, Any] | None = None) -> Any:  # noqa: ANN401  JSON
+    """The server's answer; None if it has none, or the object is gone.
+
+    With SQLite the server answers 503 when two of its writers meet, and expects to be asked again.
+
+    Raises:
+        httpx.HTTPError: the server does not answer, or refuses.
+    """
+    for pause in (0.2, 0.5, 1.0, 2.0, 0.0):
+        answer = api.request(method, path, json=body)
+        if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+            break
+        time.sleep(pause)
+    if answer.status_code == httpx.codes.NOT_FOUND:
+        return None
+    answer.raise_for_status()
+    return answer.json() if answer.content else None
 
 
 def healthy(house: House) -> bool:
@@ -45,7 +65,7 @@ def sweep(house: House, *, grace: timedelta = GRACE, why: str) -> int:
         dead = list(_dead(runs, runs_alive(), datetime.now(UTC) - grace))
         for run in dead:
             state = {"type": "CRASHED", "name": "Crashed", "message": why}
-            api.post(f"/flow_runs/{run}/set_state", json={"state": state, "force": True}).raise_for_status()
+            ask(api, "POST", f"/flow_runs/{run}/set_state", {"state": state, "force": True})
     return len(dead)
 
 
@@ -53,12 +73,15 @@ def drop_missed(house: House) -> int:
     """Delete the scheduled runs that were missed while nothing ran, but the last of each deployment; answers how many.
 
     A night off leaves up to a hundred for each schedule, and Prefect would start them all at once.
+
+    Raises:
+        httpx.HTTPError: the server does not answer, or refuses.
     """
     dropped = 0
     with connect(house) as api:
         while ids := missed(_late_runs(api)):
             for run in ids:
-                api.delete(f"/flow_runs/{run}").raise_for_status()
+                ask(api, "DELETE", f"/flow_runs/{run}")
             dropped += len(ids)
     return dropped
 
@@ -84,8 +107,7 @@ def _late_runs(api: httpx.Client) -> list[dict[str, Any]]:
         "sort": "EXPECTED_START_TIME_DESC",
         "limit": 200,
     }
-    answer = api.post("/flow_runs/filter", json=query).raise_for_status()
-    runs: list[dict[str, Any]] = answer.json()
+    runs: list[dict[str, Any]] = ask(api, "POST", "/flow_runs/filter", query)
     return runs
 
 
@@ -95,8 +117,7 @@ def _open_runs(api: httpx.Client) -> list[dict[str, Any]]:
         "work_pools": {"name": {"any_": [POOL]}},
         "limit": 200,
     }
-    answer = api.post("/flow_runs/filter", json=query).raise_for_status()
-    runs: list[dict[str, Any]] = answer.json()
+    runs: list[dict[str, Any]] = ask(api, "POST", "/flow_runs/filter", query)
     return runs
 
 

@@ -28,10 +28,11 @@ from prefect.exceptions import PrefectException
 from prefect.states import Crashed
 
 from blocks.errors import LockstepError
+from blocks.store.block import Store
 from blocks.store.database import Database
 from blocks.store.locks import is_free
-from flows.cycle import the_store
 from flows.forever import lock_name
+from flows.house.settings import STORE
 
 TAG = "long-running"
 EVERY = 5.0
@@ -61,7 +62,7 @@ async def watch(stop: asyncio.Event) -> None:
             async with get_client() as client:
                 await look(client)
             silent = False
-        except (httpx.HTTPError, PrefectException, LockstepError, OSError) as error:
+        except (httpx.HTTPError, PrefectException, LockstepError, OSError, ValueError) as error:
             # Said once when it goes away: the next look says that it is back.
             if not silent:
                 log.warning("the watch cannot look: %s", error)
@@ -72,7 +73,8 @@ async def watch(stop: asyncio.Event) -> None:
 async def look(client: PrefectClient) -> None:
     """Look at each deployment once."""
     tagged = DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG]))
-    database = await the_store()
+    store: Store = await Store.aload(STORE)
+    database = await store.open()
     for deployment in await client.read_deployments(deployment_filter=tagged, limit=200):
         await keep_up(client, database, deployment, datetime.now(UTC))
 

@@ -14,14 +14,17 @@ from blocks.errors import Refused
 from blocks.model import OVER, Incident, Value
 from blocks.points import at
 from blocks.rules import PreRule
-from blocks.store.checks import COLUMNS, checked
-from blocks.store.incidents import Edit, NewIncident, insert_relations, write_edits
+from blocks.store.checks import COLUMNS
+from blocks.store.incidents import Edit, NewIncident, insert_relations, new_incident, write_edits
 from blocks.store.links import INCIDENT, dumps, rows_by
 from tasks.decide.intake import Record, accepts, classify, first_rule, match
 from tasks.mirroring.mirror import Mirroring
 
 DUPLICATE = "Duplicate"
 """Close reason of what a rule relates and closes."""
+
+STATE = frozenset({"status", "close_reason", "close_notes", "type"})
+"""What a dropped record never changes in the incident that it updates."""
 
 
 @dataclass(slots=True)
@@ -94,7 +97,9 @@ def _judge(
 ) -> None:
     incident, record = stranger
     try:
-        kept = checked({name: value for name, value in record.ours.items() if value is not None})
+        row = new_incident(
+            record.ours, classify(record, m.intake), incident.created, m.fields.unmapped(incident.fields)
+        )
     except Refused as error:
         result.parked.append(_parked(m, incident, error))
         return
@@ -103,24 +108,15 @@ def _judge(
         return
     if rule is not None and rule.action == "drop and update" and other is not None:
         # What it says of itself, but not its state: the open incident stays open.
-        patch = {name: value for name, value in kept.items() if name not in {"status", "close_reason", "close_notes"}}
+        patch = {name: value for name, value in row.fields.items() if name not in STATE}
         result.edits.append(Edit(other, patch, incident.updated - m.system.skew))
         result.dropped.append((incident, f"dropped by a rule, updated incident {other}"))
         return
     relates = other if rule is not None and rule.action in {"relate", "relate and close"} else None
     closed = relates is not None and rule is not None and rule.action == "relate and close"
-    result.new.append(admitted(m, incident, record, relates, closed=closed and kept.get("status") not in OVER))
-
-
-def admitted(
-    m: Mirroring, incident: Incident, record: Record, relates: int | None = None, *, closed: bool = False
-) -> Admitted:
-    """The rows of a new incident and its link."""
-    base = {row.ours: record.ours.get(row.ours) for row in m.fields.rows if row.theirs in incident.fields}
-    fields = {name: value for name, value in record.ours.items() if value is not None}
-    kind = classify(record, m.intake)
-    row = NewIncident(fields, kind, incident.created, m.fields.unmapped(incident.fields))
-    return Admitted(incident, row, dumps(incident.fields), dumps(base), relates, closed)
+    base = {r.ours: record.ours.get(r.ours) for r in m.fields.rows if r.theirs in incident.fields}
+    closed = closed and row.fields.get("status") not in OVER
+    result.new.append(Admitted(incident, row, dumps(incident.fields), dumps(base), relates, closed))
 
 
 def _parked(m: Mirroring, incident: Incident, error: Refused) -> dict[str, Any]:

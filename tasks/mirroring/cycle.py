@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import literal, or_, select
+from sqlalchemy import and_, literal, not_, or_, select
 
 from blocks.store.links import INTENT, IS_DIRTY, LINK, rows_by
 from tasks.mirroring.apply import Applied, apply_batch
@@ -60,7 +60,7 @@ async def cycle(
     """
     steps = steps or Steps(m)
     await steps.pull(only)
-    if not await waits(m):
+    if not await waits(m, dry=dry):
         return
     for number in range(ROUNDS):
         planned = await steps.plan(first=number == 0, dry=dry, only=only)
@@ -68,14 +68,16 @@ async def cycle(
             return
 
 
-async def waits(m: Mirroring) -> bool:
-    """Whether there is anything to settle, to decide or to apply."""
+async def waits(m: Mirroring, *, dry: bool = False) -> bool:
+    """Whether there is anything to settle, to decide or to apply. While a plan is held, only a dry run decides."""
     dirty = select(literal(1)).where(LINK.c.system_id == m.system_id, IS_DIRTY)
     intents = select(literal(1)).where(INTENT.c.system_id == m.system_id)
-    approved = select(literal(1)).where(PLAN.c.system_id == m.system_id, PLAN.c.state == "approved")
+    plans = select(literal(1)).where(PLAN.c.system_id == m.system_id)
+    approved = plans.where(PLAN.c.state == "approved").exists()
+    held = plans.where(PLAN.c.state == "held", PLAN.c.deadline >= m.now()).exists()
+    due = dirty.exists() if dry else and_(dirty.exists(), not_(held))
     async with m.database.read() as connection:
-        found = await connection.execute(select(or_(dirty.exists(), intents.exists(), approved.exists())))
-        return bool(found.scalar_one())
+        return bool((await connection.execute(select(or_(due, intents.exists(), approved)))).scalar_one())
 
 
 async def prepare(m: Mirroring) -> None:

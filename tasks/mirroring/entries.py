@@ -16,7 +16,7 @@ from blocks.points import at
 from blocks.store import checks
 from blocks.store.entries import LIMIT_BYTES
 from blocks.store.incidents import NewEntry, insert_entries, keep_blob
-from blocks.store.links import ENTRY, INTENT, Known, Row, rows_by
+from blocks.store.links import ENTRY, INTENT, IS_DIRTY, LINK, Known, Row, rows_by
 from blocks.store.tables import EntryLink
 from tasks.decide.intake import Record, accepts
 from tasks.mirroring.answers import finish
@@ -53,7 +53,7 @@ async def gather(
     of_link |= {incident.id: have.get(link.id, set()) for link, incident in same}
     known = {remote_id for ids in of_link.values() for remote_id in ids}
     if page.entries is None:
-        newer = [incident for _, incident, _ in changed] + _wanted(m, unknown)
+        newer = [incident for _, incident, _ in changed] + await _wanted(m, unknown)
         ask = [i for i in newer if i.entry_ids is None or not of_link.get(i.id, set()).issuperset(i.entry_ids)]
         ask += [i for _, i in same if i.entry_ids and not of_link[i.id].issuperset(i.entry_ids)]
         found = await at("entries", m.system.entries(ask, known)) if ask else []
@@ -72,11 +72,19 @@ async def gather(
     return result
 
 
-def _wanted(m: Mirroring, unknown: Sequence[Incident]) -> list[Incident]:
-    """Strangers whose entries matter: those that may become ours, or may be one that we created."""
-    if m.rules.create or not m.intake.filter:
+async def _wanted(m: Mirroring, unknown: Sequence[Incident]) -> list[Incident]:
+    """Strangers whose entries matter: those that may become ours, or may be one that we are about to create."""
+    if unknown and m.rules.create and await _creating(m):
         return list(unknown)
+    if not m.takes_in or not m.intake.filter:
+        return list(unknown) if m.takes_in else []
     return [i for i in unknown if accepts(Record(m.fields.to_ours(i.fields)[0], i.fields), m.intake.filter)]
+
+
+async def _creating(m: Mirroring) -> bool:
+    offered = select(LINK.c.id).where(LINK.c.system_id == m.system_id, IS_DIRTY, LINK.c.state == "offered")
+    async with m.database.read() as connection:
+        return (await connection.execute(offered.limit(1))).first() is not None
 
 
 async def _pending(m: Mirroring, link_ids: Sequence[int]) -> set[tuple[str, str]]:

@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import Select, and_, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from blocks.store.audit import AUDIT
 from blocks.store.links import CONFLICT, INCIDENT, LINK, PARKED, Row, rows_by
@@ -55,25 +57,32 @@ async def gather_facts(m: Mirroring, plan_id: int | None) -> Facts:
             .outerjoin(LINK, linked)
             .where(*mine)
         )
-        facts.changes = list((await connection.execute(changes.order_by(AUDIT.c.id).limit(CHANGES))).mappings())
+        facts.changes = await rows(connection, changes.order_by(AUDIT.c.id).limit(CHANGES))
         open_conflicts = (CONFLICT.c.system_id == m.system_id, CONFLICT.c.choice == "")
         open_parked = (PARKED.c.system_id == m.system_id, PARKED.c.state == "open")
         conflicts = select(CONFLICT, LINK.c.remote_id).join(LINK, LINK.c.id == CONFLICT.c.link_id)
         conflicts = conflicts.where(*open_conflicts).order_by(CONFLICT.c.since.desc()).limit(CHANGES)
-        facts.conflicts = list((await connection.execute(conflicts)).mappings())
+        facts.conflicts = await rows(connection, conflicts)
         parked = select(PARKED).where(*open_parked).order_by(PARKED.c.id.desc()).limit(CHANGES)
-        facts.parked = list((await connection.execute(parked)).mappings())
+        facts.parked = await rows(connection, parked)
         for name, where, of in (("conflicts", open_conflicts, CONFLICT), ("parked", open_parked, PARKED)):
-            facts.waiting[name] = (await connection.execute(select(func.count()).select_from(of).where(*where))).scalar_one()
+            facts.waiting[name] = (
+                await connection.execute(select(func.count()).select_from(of).where(*where))
+            ).scalar_one()
         if plan_id is not None:
-            facts.plan = (await connection.execute(select(PLAN).where(PLAN.c.id == plan_id))).mappings().first()
+            facts.plan = next(iter(await rows(connection, select(PLAN).where(PLAN.c.id == plan_id))), None)
             of_plan = PLAN_LINE.c.plan_id == plan_id
             lines = select(PLAN_LINE, INCIDENT.c.title, LINK.c.remote_id).join(LINK, LINK.c.id == PLAN_LINE.c.link_id)
             lines = lines.join(INCIDENT, INCIDENT.c.id == PLAN_LINE.c.incident_id).where(of_plan)
-            facts.lines = list((await connection.execute(lines.order_by(PLAN_LINE.c.n).limit(PLANNED))).mappings())
+            facts.lines = await rows(connection, lines.order_by(PLAN_LINE.c.n).limit(PLANNED))
             kinds = select(PLAN_LINE.c.kind, func.count()).where(of_plan).group_by(PLAN_LINE.c.kind)
-            facts.kinds = Counter({kind: count for kind, count in await connection.execute(kinds)})
+            facts.kinds = Counter({row[0]: row[1] for row in await connection.execute(kinds)})
     return facts
+
+
+async def rows(connection: AsyncConnection, query: Select[Any]) -> list[Row]:
+    """A query's rows."""
+    return [{**row} for row in (await connection.execute(query)).mappings()]
 
 
 async def incidents_of(m: Mirroring, ids: Sequence[int]) -> list[Row]:

@@ -81,7 +81,7 @@ def verdict(m: Mirroring, one: Work) -> Verdict:
         result.level = DIRTY
     elif one.link["state"] == "offered":
         _offered(m, result)
-    elif one.link["missing_since"] is not None:
+    elif one.link["state"] == "linked" and one.link["missing_since"] is not None:
         _missing(m, result)
     elif one.link["state"] == "linked":
         _linked(m, result)

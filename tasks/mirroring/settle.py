@@ -24,6 +24,7 @@ from blocks.store.links import (
     LINK,
     Row,
     chunks,
+    entry_ids,
     forget_intents,
     mark,
     park,
@@ -39,9 +40,10 @@ from tasks.mirroring.take import miss
 
 @dataclass(slots=True)
 class Settled:
-    """What became of one link's intents: answered, or to be decided again."""
+    """What became of one link's intents: answered, or to be decided again. `known`: remote ids of linked entries."""
 
     link: Row
+    known: set[str]
     shown: Incident | None = None
     adopted: Adoption | None = None
     applied: list[tuple[Row, Fields]] = field(default_factory=list)
@@ -69,18 +71,21 @@ async def settle(m: Mirroring, link_ids: Sequence[int] | None = None) -> int:
         links = await rows_by(connection, select(LINK), LINK.c.id, ripe)
         wanted = [row["entry_id"] for rows in ripe.values() for row in rows if row["entry_id"] is not None]
         entries = {row["id"]: row for row in await rows_by(connection, select(ENTRY), ENTRY.c.id, wanted)}
+        known = await entry_ids(connection, ripe)
     for part in chunks(links, 100):
         gate = asyncio.Semaphore(m.parallel)
-        settled = await asyncio.gather(*(_one(m, gate, link, ripe[link["id"]], entries) for link in part))
-        await _record(m, [one for one in settled if one is not None])
+        settled = await asyncio.gather(
+            *(_one(m, gate, Settled(link, known[link["id"]]), ripe[link["id"]], entries) for link in part)
+        )
+        await _record(m, settled)
     return len(pending) - sum(len(rows) for rows in ripe.values())
 
 
 async def _one(
-    m: Mirroring, gate: asyncio.Semaphore, link: Row, intents: Sequence[Row], entries: dict[int, Row]
-) -> Settled | None:
+    m: Mirroring, gate: asyncio.Semaphore, result: Settled, intents: Sequence[Row], entries: dict[int, Row]
+) -> Settled:
+    link = result.link
     async with gate:
-        result = Settled(link)
         if link["remote_id"] is None:
             return await _create(m, result, intents)
         try:
@@ -125,10 +130,12 @@ async def _entry(m: Mirroring, result: Settled, shown: Incident, intent: Row, en
         return
     after = intent["started"] + m.system.skew - m.coarse
     sent = outgoing(entry, result.link["remote_id"])
-    found = await at("find_entry", m.system.find_entry(shown, sent, intent["key"], after))
+    # One to one: of two equal entries each is found once.
+    found = await at("find_entry", m.system.find_entry(shown, sent, intent["key"], after, result.known))
     if found is None:
         result.again.append(intent)
     else:
+        result.known.add(found)
         result.entries.append((intent, found))
 
 

@@ -107,10 +107,10 @@ async def _create(
     total = len(admission.new) + len(admission.dropped)
     if not total:
         return {}
-    first = await m.database.draw(connection, "link", total)
     ids = await insert_incidents(
         m.database, connection, [a.row for a in admission.new], m.actor, now, system_id=m.system_id
     )
+    first = await m.database.draw(connection, "link", total)
     rows: list[tuple[Any, ...]] = [
         (first + n, m.system_id, number, a.incident.id, "linked", CLEAN, a.seen, a.incident.version, a.base_store, None)
         for n, (a, number) in enumerate(zip(admission.new, ids, strict=True))

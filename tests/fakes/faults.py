@@ -35,7 +35,7 @@ class Faults:
     `limit_calls` and `limit_seconds` make the vendor's rate limit. `lag`: searches show what was so many seconds ago.
     `tick`: resolution of the time of update. `refuse_fields`: field to status (400 or 409). `compute`: field to what
     happens to its text when it is written: upper, shorten or round. `no_lock`, `no_keys`: If-Match is not looked at,
-    our keys are dropped.
+    our keys are dropped. `zone`: our login's time zone, east of UTC. `forbidden`: what it may not do, as "POST msg".
     """
 
     planned: deque[Planned] = field(default_factory=deque)
@@ -50,6 +50,8 @@ class Faults:
     tick: float = 0.0
     refuse_fields: dict[str, int] = field(default_factory=dict)
     compute: dict[str, str] = field(default_factory=dict)
+    zone: float = 0.0
+    forbidden: list[str] = field(default_factory=list)
     no_lock: bool = False
     no_keys: bool = False
     dice: random.Random = field(default_factory=lambda: random.Random(0), repr=False)  # noqa: S311  dice, no secret

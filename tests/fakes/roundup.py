@@ -90,7 +90,7 @@ class FakeRoundup:
         """One request. Cut: there is no answer."""
         if path.startswith("/_fake/"):
             return self._control(method, path.removeprefix("/_fake/"), body)
-        route = re.sub(r"(?<=/)\d+", "ID", path.removeprefix(self._root))
+        route = self._route(path)
         self.calls[f"{method} {route}"] += 1
         if self.faults.latency:
             await asyncio.sleep(self.faults.latency)
@@ -106,6 +106,9 @@ class FakeRoundup:
         if self.watch:
             self.watch("after", method, route)
         return self._failed(fault) if fault in APPLIED else reply
+
+    def _route(self, path: str) -> str:
+        return re.sub(r"(?<=/)\d+", "ID", path.removeprefix(self._root))
 
     def _failed(self, kind: str) -> Reply:
         if kind == "limit":
@@ -157,12 +160,17 @@ class FakeRoundup:
         try:
             if method != "GET":
                 self._same_origin(headers)
+            self._permitted(f"{method} {self._route(path)}")
             reply = self._routed(method, path.removeprefix(self._root), query, headers, body, user)
         except (Conflict, Missing, Usage, Rejected) as error:
             return self._error(error.status, str(error))
         if self.faults.limit_calls:
             reply.headers.update(self._limits())
         return reply
+
+    def _permitted(self, call: str) -> None:
+        if call in self.faults.forbidden:
+            raise Rejected(403, f"Permission to {call} denied")
 
     def _same_origin(self, headers: MutableMapping[str, str]) -> None:
         origin = headers.get("origin")
@@ -340,10 +348,6 @@ def _multipart(kind: str, body: bytes) -> dict[str, Any]:
 
 def main() -> None:
     """Serve on loopback until stopped; prints the tracker's address."""
-    import socket
-
-    import uvicorn
-
     parser = argparse.ArgumentParser(description="A fake Roundup.")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--issues", type=int, default=0)
@@ -351,9 +355,20 @@ def main() -> None:
     chosen = parser.parse_args()
     fake = FakeRoundup(extra=("closereason", "closenotes"))
     fake.seed(chosen.issues, chosen.messages)
-    sock = socket.socket()
+    serve(fake, chosen.port)
+
+
+def serve(fake: FakeRoundup, port: int = 0) -> None:
+    """Serve this one until stopped; prints its address."""
+    import socket
+
+    import uvicorn
+
+    # With no protocol named, asyncio leaves Nagle on: an answer in two writes would wait 40 ms for the ACK.
+    sock = socket.socket(proto=socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind(("127.0.0.1", chosen.port))
+    sock.bind(("127.0.0.1", port))
+    sock.listen(128)
     print(f"http://127.0.0.1:{sock.getsockname()[1]}/tracker/", flush=True)  # noqa: T201  the caller reads it
     config = uvicorn.Config(
         fake, log_level="warning", access_log=False, date_header=False, server_header=False, lifespan="off"

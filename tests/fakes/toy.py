@@ -81,7 +81,7 @@ class World:
         record = self.records[number]
         self._show(record, {**record.states[-1][1], **fields})
 
-    def comment(self, number: str, text: str, author: str = "ann", **more: Any) -> str:  # noqa: ANN401  an Entry's fields
+    def comment(self, number: str, text: str, author: str = "ann", **more: Any) -> str:
         """A person adds an entry; answers its id."""
         record = self.records[number]
         name = f"{number}-{len(record.entries) + 1}"
@@ -254,18 +254,21 @@ class Toy(IncidentSystem):
         for start in range(0, len(shown), size):
             yield Page(shown[start : start + size], "")
 
-    async def find_entry(self, incident: Incident, entry: Entry, key: str, after: datetime) -> str | None:
+    async def find_entry(
+        self, incident: Incident, entry: Entry, key: str, after: datetime, known: AbstractSet[str] = frozenset()
+    ) -> str | None:
         """By key, else by own account, content and time."""
         self._call("find_entry")
         for e in self._world.records[incident.id].entries:
-            same = (e.kind, e.text, e.name) == (entry.kind, entry.text, entry.name) and e.own and e.created >= after
+            same = (e.kind, e.text, e.name) == (entry.kind, entry.text, entry.name) and e.id not in known
+            same = same and e.own and e.created >= after
             if e.key == key if self._world.entry_keys else same:
                 return e.id
         return None
 
     def _current(self, id: str) -> Incident:
         record = self._world.records.get(id)
-        incident = record and self._world.incident(record)
+        incident = self._world.incident(record) if record else None
         if incident is None:
             raise NotFound("no such incident", system=self.fingerprint(), call="get", id=id)
         return incident
@@ -282,7 +285,8 @@ class Toy(IncidentSystem):
 
     def _refuse(self, fields: Fields) -> None:
         bad = {key: "not allowed" for key in fields if key in self._world.refuse}
-        bad |= {"state": "no such state" for _ in [0] if fields.get("state", "open") not in STATES}
+        if fields.get("state", "open") not in STATES:
+            bad["state"] = "no such state"
         if bad:
             raise Refused("refused", fields=bad, system=self.fingerprint(), call="update")
 

@@ -179,8 +179,9 @@ class Tracker:
         if "title" in sent and values["title"] is None:
             raise Conflict('new property "title" not a string')
         values["status"] = values["status"] or 1
+        born = self.clock() if at is None else at / 1000
         at = self.now() if at is None else at
-        item = Item(len(self.issues) + 1, values, at, at, by, by, born=self.clock())
+        item = Item(len(self.issues) + 1, values, at, at, by, by, born=born)
         self.issues[item.id] = item
         bisect.insort(self.order, (at, item.id))
         self._link(item, values)
@@ -194,11 +195,15 @@ class Tracker:
                     owners.append(item.id)
 
     def set(self, item: Item, values: dict[str, Any], by: int) -> dict[str, Any]:
-        """Change an issue; answers what was changed. A new message moves unread and resolved ones to chatting."""
+        """Change an issue; answers what was changed. A new message moves unread and resolved ones to chatting,
+        and who an issue is assigned to is told of it."""
         if item.retired:
             raise Conflict("Requested item is retired")
         if values.get("messages", item.values["messages"]) != item.values["messages"] and "status" not in values:
             values = values | ({"status": 3} if item.values["status"] in CHATTED else {})
+        who, nosy = values.get("assignedto"), values.get("nosy", item.values["nosy"])
+        if who is not None and who not in nosy:
+            values = values | {"nosy": sorted([*nosy, who])}
         changed = {prop: value for prop, value in values.items() if item.values[prop] != value}
         if changed:
             self._remember(item)

@@ -81,7 +81,7 @@ class Views:
                 raise Usage(f"Field {name.rstrip(':~')} is not valid for issue class.")
         lagging = tracker.faults.lag and "id" not in filters
         if not lagging and set(filters) <= {"activity"} and sort.startswith("activity"):
-            low, high = _range(filters.get("activity", [";"])[0])
+            low, high = self._range(filters.get("activity", [";"])[0])
             begin = bisect.bisect_left(tracker.order, (low, 0))
             end = bisect.bisect_right(tracker.order, (high, FOREVER))
             stop = min(end, begin + skip + size) if size else end
@@ -118,7 +118,7 @@ class Views:
     def _fits(self, item: Item, name: str, values: list[str]) -> bool:
         prop, exact = name.rstrip(":~"), name.endswith(":")
         if prop == "activity":
-            low, high = _range(values[0])
+            low, high = self._range(values[0])
             return low <= item.activity <= high
         if prop == "id":
             return str(item.id) in values
@@ -254,9 +254,20 @@ class Views:
             raise Missing(f"no such {of} {id}" if id.isdigit() else f"Item '{id}' not found")
         item = self.tracker.issues[int(id)]
         protected = PROTECTED if given.get("@protected") == "true" else ()
-        names = sorted({*(asked or (*self.tracker.props, "id", *protected)), *(("title",) if verbose > 1 else ())})
+        names = sorted(
+            {
+                *(asked or (*self.tracker.props, *(("id", *protected) if protected else ()))),
+                *(("title",) if verbose > 1 else ()),
+            }
+        )
         shown = {prop: self._prop(item, prop, verbose) for prop in names}
         return {**head, "attributes": shown}, self.tracker.etag(of, item.id, item.rev)
+
+    def _range(self, span: str) -> tuple[int, int]:
+        """`FROM;TO` in milliseconds, both inclusive, read in the login's zone."""
+        low, _, high = span.partition(";")
+        zone = int(self.tracker.faults.zone * 1000)
+        return (_time(low) - zone if low else 0), (_time(high) - zone if high else FOREVER)
 
     def _label(self, of: str, number: int | None) -> str:
         return str(self.tracker.names[of][number - 1]) if number else ""
@@ -282,12 +293,6 @@ class Views:
             for one in self.tracker.files.values()
         }
         return {"issues": issues, "messages": messages, "files": files}
-
-
-def _range(span: str) -> tuple[int, int]:
-    """`FROM;TO` in milliseconds, both inclusive; what is no time stands for now, as Roundup has it."""
-    low, _, high = span.partition(";")
-    return (_time(low) if low else 0), (_time(high) if high else FOREVER)
 
 
 def _time(text: str) -> int:
