@@ -177,6 +177,7 @@ def test_after_kill_9_of_everything_the_next_start_takes_up_and_keeps_what_a_per
 
 
 def test_ctrl_c_leaves_no_process_and_no_run_that_seems_to_go_on(up: Running) -> None:
+    until(lambda: up.left("last"), 60, "the watch started it")
     last = up.deployment("last")["id"]
     until(lambda: up.runs(last)[0]["state_type"] == "RUNNING", 60, "something runs")
     interrupted = up.runs(last)[0]["id"]
