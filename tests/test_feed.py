@@ -90,6 +90,38 @@ async def test_a_moment_is_read_again_when_somebody_leaves_it_meanwhile() -> Non
     assert found["0"].fields == {"edits": 1}
 
 
+async def test_a_record_that_changes_again_within_the_moment_it_was_read_in_is_read_again() -> None:
+    feed = Feed([1000, 2100, 2200, 2300])
+
+    def edit() -> None:
+        if len(feed.asked) == 1:
+            feed.edit(1)
+
+    feed.clock, feed.meanwhile = 2900, edit
+    found = [one for page in await feed.walk() for one in page.incidents if one.id == "1"]
+    assert [one.fields for one in found] == [{"edits": 0}, {"edits": 1}]
+    assert len({one.version for one in found}) == 1
+
+
+async def test_a_window_never_closes_within_the_moment_that_is_now() -> None:
+    feed = Feed([0, 1000, 2000])
+    feed.clock, feed.size = 10_400, 50
+
+    def edit() -> None:
+        if len(feed.asked) == 1:
+            feed.clock = 10_900
+            feed.edit(0)
+            feed.clock = 11_500
+            feed.edit(1)
+
+    feed.meanwhile = edit
+    pages = await feed.walk(width=10)
+    assert {one.id for page in pages for one in page.incidents if one.fields["edits"]} <= {"0", "1"}
+    after = await feed.walk(pages[-1].cursor)
+    seen = {one.id: one.fields["edits"] for page in (*pages, *after) for one in page.incidents}
+    assert seen == {"0": 1, "1": 1, "2": 0}
+
+
 async def test_empty_stretches_are_crossed_in_few_steps_and_dense_ones_in_narrow_windows() -> None:
     feed = Feed([0, *(90 * 86_400_000 + n * 1000 for n in range(200)), 91 * 86_400_000])
     feed.size = 10

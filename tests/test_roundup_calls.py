@@ -104,6 +104,8 @@ async def test_the_declared_calls_are_the_ones_that_are_made(fake: FakeRoundup, 
     assert counted() == declared.update
     await system.add_entry(made, entry("words"), key())
     assert counted() == declared.entry
+    assert await system.find("") is None
+    assert counted() == 0, "an empty key would find every message"
     await system.add_entry(made, entry(name="f", data=b"x"), key())
     assert counted() == declared.file
     assert (await pages(system.changes(page.cursor, 50))) != []
@@ -161,6 +163,23 @@ async def test_a_late_record_is_not_missed_where_searches_lag(fake: FakeRoundup)
         third = await changed(system, second[-1].cursor)
         assert late in third
         assert third["1"].fields["title"] == "later still"
+
+
+async def test_an_older_record_that_shows_up_after_newer_ones_is_not_missed(fake: FakeRoundup) -> None:
+    now = time.time()
+    fake.clock = fake.tracker.clock = lambda: now
+    fake.seed(3, start=now - 60)
+    fake.faults.lag, fake.faults.lag_every = 8, 2
+    async with connector(FakeTransport(fake)) as system:
+        fake.people.edit("2", title="shown late")
+        now += 4
+        fake.people.edit("3", title="shown at once")
+        first = await pages(system.changes(system.start(datetime.fromtimestamp(now - 120, UTC)), 50))
+        assert {one.fields["title"] for page in first for one in page.incidents} >= {"shown at once", "Incident 1"}
+        now += 6
+        second = await changed(system, first[-1].cursor)
+        assert second["2"].fields["title"] == "shown late"
+        assert second["2"].version < system.rewound(first[-1].cursor, timedelta(0))
 
 
 async def test_a_coarse_clock_still_shows_every_change_in_the_next_walk(fake: FakeRoundup, system: Roundup) -> None:

@@ -32,7 +32,8 @@ class Faults:
     """Knobs. Times in seconds.
 
     `rates` gives a share of requests to a kind, by dice from `seed`; `writes_only` spares the reading ones.
-    `limit_calls` and `limit_seconds` make the vendor's rate limit. `lag`: searches show what was so many seconds ago.
+    `limit_calls` and `limit_seconds` make the vendor's rate limit. `lag`: searches show what was so many seconds ago;
+    `lag_every`: only records whose number is a multiple of this lag, so that newer ones are seen before older ones.
     `tick`: resolution of the time of update. `refuse_fields`: field to status (400 or 409). `compute`: field to what
     happens to its text when it is written: upper, shorten or round. `no_lock`, `no_keys`: If-Match is not looked at,
     our keys are dropped. `zone`: our login's time zone, east of UTC. `forbidden`: what it may not do, as "POST msg".
@@ -47,6 +48,7 @@ class Faults:
     retry_after: float = 1.0
     latency: float = 0.0
     lag: float = 0.0
+    lag_every: int = 1
     tick: float = 0.0
     refuse_fields: dict[str, int] = field(default_factory=dict)
     compute: dict[str, str] = field(default_factory=dict)

@@ -266,7 +266,9 @@ class FakeRoundup:
             raise Rejected(412, GONE)
         if method == "DELETE" or operation == "action":
             tracker.retire(item, retired=method == "DELETE" or sent.get("@action_name") == "retire", by=user)
-            return self._data({"status": "ok"})
+            link = f"{self.views.link}/issue/{id}"
+            done = {"id": id, "type": "issue", "link": link, "result": None}
+            return self._data({"status": "ok"} if method == "DELETE" else done)
         changed = {prop: self.views.bare(prop, value) for prop, value in tracker.set(item, values, user).items()}
         link = f"{self.views.link}/issue/{id}"
         return self._data({"id": id, "type": "issue", "link": link, "attribute": changed})

@@ -97,7 +97,7 @@ class Tracker:
     def add_name(self, of: str, name: str) -> int:
         """A new keyword, user or the like."""
         if name in self.ids[of]:
-            raise Conflict(f"node with key '{name}' exists")
+            raise Conflict(f'node with key "{name}" exists')
         self.names[of].append(name)
         self.ids[of][name] = len(self.names[of])
         return len(self.names[of])
@@ -235,9 +235,11 @@ class Tracker:
             item.past.append((now, replace(item, past=[], shown={})))
 
     def as_of(self, at: float) -> Iterator[Item]:
-        """All issues as they were then."""
+        """All issues as they were then, but for those that do not lag."""
         for item in self.issues.values():
-            if item.born <= at:
+            if item.id % self.faults.lag_every:
+                yield item
+            elif item.born <= at:
                 yield next((old for until, old in item.past if until > at), item)
 
     def add_message(self, values: dict[str, Any], content: str, by: int) -> Blob:

@@ -220,7 +220,8 @@ class Views:
 
     def _blob(self, of: str, blob: Blob, fields: tuple[str, ...], verbose: int) -> dict[str, Any]:
         shown: dict[str, Any] = {"id": str(blob.id), "link": f"{self.link}/{of}/{blob.id}"}
-        for prop in fields:
+        label = ("activity" if of == "msg" else "name",) if verbose > 1 else ()
+        for prop in dict.fromkeys((*fields, *label)):
             if prop in ("creation", "activity"):
                 shown[prop] = shown_time(blob.creation)
             elif prop in ("creator", "actor", "author"):
