@@ -1,5 +1,5 @@
 # Everything that is needed goes into .venv, from requirements.lock; only Python 3.11+ and make are asked for.
-# Options: ONLY=name (bench), ARGS="…" (test: passed to pytest), PYTHON=/path/to/python3.
+# Options: ONLY=name (bench, chaos), KILLS=n (chaos), ARGS="…" (test: passed to pytest), PYTHON=/path/to/python3.
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.from-lock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test lint format bench lock clean
+.PHONY: help setup run demo test lint format bench chaos lock clean
 
 help: ## what can be done here
 	@awk -F ': [^#]*## ' '/^[a-z]+: .*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,9 @@ format: $(READY) ## what ruff can mend by itself
 
 bench: $(READY) ## the figures and their bounds; ONLY=fetch for those whose names begin so
 	@$(PY) -m bench $(ONLY)
+
+chaos: $(READY) ## kill -9, again and again; ONLY=mirror KILLS=50
+	@$(PY) -m chaos $(if $(ONLY),--only "$(ONLY)") $(if $(KILLS),--kills "$(KILLS)")
 
 lock: ## make the locks anew from pyproject.toml and bench/requirements.in
 	@$(PYTHON) -m venv .venv-lock

@@ -157,4 +157,4 @@ class Gate:
 
     def _crowded(self) -> bool:
         """Whether as many are on their way as may be. After a reset one goes ahead, to see what remains."""
-        return bool(self._out) and any(max(w.left, 1) <= self._out for w in self._windows.values())
+        return bool(self._out) and any(w.left <= self._out for w in self._windows.values())

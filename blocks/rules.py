@@ -63,16 +63,16 @@ class Rules:
     direction: Annotated[Direction, Field(description="For the whole mirror: only what this and the field allow.")] = (
         "both"
     )
-    title: Rule = field(default_factory=Rule)
-    description: Rule = field(default_factory=Rule)
-    status: Rule = field(default_factory=Rule)
-    severity: Rule = field(default_factory=Rule)
-    owner: Rule = field(default_factory=Rule)
-    labels: Rule = field(default_factory=Rule)
-    close_reason: Rule = field(default_factory=Rule)
-    close_notes: Rule = field(default_factory=Rule)
-    comments: Travel = field(default_factory=Travel)
-    files: Travel = field(default_factory=Travel)
+    title: Annotated[Rule, Field(title="Title")] = field(default_factory=Rule)
+    description: Annotated[Rule, Field(title="Description")] = field(default_factory=Rule)
+    status: Annotated[Rule, Field(title="Status")] = field(default_factory=Rule)
+    severity: Annotated[Rule, Field(title="Severity")] = field(default_factory=Rule)
+    owner: Annotated[Rule, Field(title="Owner")] = field(default_factory=Rule)
+    labels: Annotated[Rule, Field(title="Labels")] = field(default_factory=Rule)
+    close_reason: Annotated[Rule, Field(title="Close reason")] = field(default_factory=Rule)
+    close_notes: Annotated[Rule, Field(title="Close notes")] = field(default_factory=Rule)
+    comments: Annotated[Travel, Field(title="Comments")] = field(default_factory=Travel)
+    files: Annotated[Travel, Field(title="Files")] = field(default_factory=Travel)
     custom: Annotated[list[CustomField], Field(description="Further fields of the system.")] = field(
         default_factory=list
     )

@@ -16,7 +16,7 @@ from blocks.rules import Intake, Limits, Rules
 from blocks.store import Database
 from flows.cycle import one_turn, the_store, told, turn_of
 from flows.forever import forever
-from flows.patience import Patience, again
+from flows.patience import Patience, again, forget_results
 from tasks.incidents import Turn
 from tasks.mirroring.cycle import cycle
 from tasks.reports import did_something
@@ -88,6 +88,7 @@ async def _go_on(
                     await patience.over()
                     if did_something(turn.m.tally):
                         get_run_logger().info("%s", words)
+                    forget_results()
                     await asyncio.sleep(every_seconds)
         except LockstepError as error:
             await asyncio.sleep(await patience.met(system, error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from prefect import get_run_logger
+from prefect.context import FlowRunContext
 
 from blocks.contracts import IncidentSystem
 from blocks.errors import Busy, LockLost, LockstepError, Unavailable
@@ -52,6 +53,14 @@ def pause(error: LockstepError, times: int) -> float:
         return LONGEST
     asked = (error.retry_after if isinstance(error, Unavailable) else None) or 0.0
     return max(asked, min(LONGEST, FIRST * 2.0 ** min(times - 1, 20)))
+
+
+def forget_results() -> None:
+    """Let go what Prefect remembers of each task run until the run ends: about 4 KB each, and this run never ends."""
+    context = FlowRunContext.get()
+    if context is not None:
+        context.run_results.clear()
+        context.task_run_assets.clear()
 
 
 async def again(system: IncidentSystem) -> IncidentSystem:

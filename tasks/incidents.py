@@ -6,9 +6,9 @@ The engine is in `tasks.mirroring`; here is what makes its steps visible in Pref
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
@@ -22,7 +22,11 @@ from tasks.mirroring.cycle import Steps, plan, prepare, remote_ids
 from tasks.mirroring.mirror import Mirroring
 from tasks.mirroring.plan import Planned
 from tasks.mirroring.pull import pull, pull_these
+from tasks.mirroring.replay import asked, read_asked
 from tasks.progress import Progress
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 PAGES, SECONDS = 25, 20.0
 """What one task run reads at most: a run costs the server 25 ms."""
@@ -45,6 +49,21 @@ async def worth_a_try(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -
         return False
     await asyncio.sleep(max(0.0, wait - DELAYS[0]))
     return True
+
+
+def remote(
+    name: str, run_name: str
+) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Task[P, Coroutine[Any, Any, R]]]:
+    """A task that talks to a system: tried again where that may help, never answered from a cache."""
+    return task(
+        name=name,
+        task_run_name=run_name,
+        retries=len(DELAYS),
+        retry_delay_seconds=DELAYS,
+        retry_condition_fn=worth_a_try,
+        cache_policy=NO_CACHE,
+        persist_result=False,
+    )
 
 
 class Turn(Steps):
@@ -70,7 +89,9 @@ class Turn(Steps):
         return self.m.system.fingerprint()
 
     async def pull(self, only: Sequence[int] | None = None) -> None:
-        """Read what changed, batch by batch, or only these incidents of the store."""
+        """Read what a person wants to be read again, and what changed, batch by batch, or only these incidents."""
+        if await asked(self.m):
+            await read_parked(self)
         if only is not None:
             await read_these(self, only)
         elif not (self.quiet and await self.read(FIRST_LOOK)):
@@ -101,43 +122,25 @@ class Turn(Steps):
         return replace(applied, again=again)
 
 
-@task(
-    name="read pages",
-    task_run_name="read pages of {turn.system}",
-    retries=len(DELAYS),
-    retry_delay_seconds=DELAYS,
-    retry_condition_fn=worth_a_try,
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
+@remote("read pages", "read pages of {turn.system}")
 async def pull_pages(turn: Turn) -> bool:
     """Read a batch of pages into the store; answers whether the feed is at its end."""
     return await turn.read(PAGES)
 
 
-@task(
-    name="read these incidents",
-    task_run_name="read incidents of {turn.system}",
-    retries=len(DELAYS),
-    retry_delay_seconds=DELAYS,
-    retry_condition_fn=worth_a_try,
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
+@remote("read these incidents", "read incidents of {turn.system}")
 async def read_these(turn: Turn, incidents: Sequence[int]) -> None:
     """Read only these incidents of the store again."""
     await pull_these(turn.m, await remote_ids(turn.m, incidents))
 
 
-@task(
-    name="plan writes",
-    task_run_name="plan writes for {turn.system}",
-    retries=len(DELAYS),
-    retry_delay_seconds=DELAYS,
-    retry_condition_fn=worth_a_try,
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
+@remote("read parked again", "read parked of {turn.system} again")
+async def read_parked(turn: Turn) -> None:
+    """Read again what came from the system and was parked."""
+    await read_asked(turn.m)
+
+
+@remote("plan writes", "plan writes for {turn.system}")
 async def plan_writes(turn: Turn, first: bool, dry: bool, only: Sequence[int] | None) -> Planned:  # noqa: FBT001  Prefect's arguments
     """Settle what a dead process left, in the first round, and plan what to write."""
     if first:
@@ -145,15 +148,7 @@ async def plan_writes(turn: Turn, first: bool, dry: bool, only: Sequence[int] | 
     return await plan(turn.m, dry=dry, only=only)
 
 
-@task(
-    name="apply writes",
-    task_run_name="apply plan {plan_id} to {turn.system}",
-    retries=len(DELAYS),
-    retry_delay_seconds=DELAYS,
-    retry_condition_fn=worth_a_try,
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
+@remote("apply writes", "apply plan {plan_id} to {turn.system}")
 async def apply_writes(turn: Turn, plan_id: int, after: int) -> Applied:
     """Apply the plan's next batch beyond line `after`, if the mirror's lock is still ours."""
     await turn.lock.check()

@@ -40,6 +40,8 @@ DONE = (
     "conflicts",
     "parked",
     "refused",
+    "settled",
+    "replayed",
 )
 """What a report counts. A cycle that has none of it did nothing."""
 

@@ -11,20 +11,21 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+import pytest
 from pydantic import PrivateAttr
-from sqlalchemy import event, select, update
+from sqlalchemy import event, select
 
 from blocks import points
 from blocks.model import Cursor, Entry, Fields, Incident, Page, Value
-from blocks.rules import CustomField, Intake, Limits, Rule, Rules
+from blocks.rules import Intake, Limits, Rules
 from blocks.store import Database
 from blocks.store.incidents import Actor, add_comment, add_file, create, edit, entries_of, get, history
-from blocks.store.links import CONFLICT, LINK
-from blocks.store.tables import Audit, Table, table_of
+from blocks.store.tables import Audit, Link, Parked, Table, table_of
 from blocks.store.tables import Entry as EntryRow
 from blocks.store.tables import Incident as IncidentRow
 from tasks.mirroring.cycle import cycle
 from tasks.mirroring.mirror import Mirroring
+from tasks.mirroring.people import Side, resolve
 from tests.fakes.toy import Toy, World
 
 START = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -116,6 +117,7 @@ class Setup:
     rules: Rules = field(default_factory=Rules)
     intake: Intake = field(default_factory=Intake)
     limits: Limits = field(default_factory=Limits)
+    toy: type[LiveToy] = LiveToy
 
 
 @dataclass(slots=True)
@@ -142,7 +144,7 @@ class Bench:
     async def open(self, name: str = "a") -> Mirroring:
         """Open a mirror as a new process does."""
         one = self.mirrors[name]
-        toy = LiveToy.beside(one.world, name, self._beside)
+        toy = one.toy.beside(one.world, name, self._beside)
         return await Mirroring.open(
             self.database, toy, name, rules=one.rules, intake=one.intake, limits=one.limits, run="run", now=self.clock
         )
@@ -204,24 +206,24 @@ class Bench:
             found = await connection.execute(select(one).order_by(*one.primary_key.columns))
             return [dict(row) for row in found.mappings()]
 
-    async def pick(self, incident: int, name: str, side: str) -> None:
+    async def pick(self, incident: int, name: str, side: Side, mirror: str = "") -> None:
         """Bob picks a side for a conflict."""
-        async with self.database.begin("pick") as connection:
-            mine = (CONFLICT.c.incident_id == incident, CONFLICT.c.field == name)
-            await connection.execute(update(CONFLICT).where(*mine).values(choice=side, chosen_by="bob"))
-            await connection.execute(update(LINK).where(LINK.c.incident_id == incident).values(dirty=1))
+        await resolve(self.database, incident, name, side, mirror, BOB, self.clock())
 
-    async def kill_at(self, number: int, name: str = "a") -> bool:
-        """Run one cycle and kill the process at its `number`th point; answers whether the cycle came that far."""
-        with_death = Death(number)
-        return await with_death.during(self.cycle(name))
+    async def link(self, incident: int, system_id: int = 1) -> dict[str, Any]:
+        """An incident's link with a system."""
+        return next(r for r in await self.rows(Link) if (r["incident_id"], r["system_id"]) == (incident, system_id))
+
+    async def parked(self) -> list[dict[str, Any]]:
+        """What is parked still."""
+        return [row for row in await self.rows(Parked) if row["state"] == "open"]
 
 
 @dataclass(slots=True)
 class Death:
-    """Kills at the `number`th point that is reached, and at every point that a dying process reaches after it."""
+    """Kills at the `where`th point that is reached, or at the first of this name, and then at every point after it."""
 
-    number: int | None
+    where: int | str | None
     reached: list[str] = field(default_factory=list)
     dead: bool = False
     spared: set[asyncio.Task[None]] = field(default_factory=set)
@@ -230,7 +232,7 @@ class Death:
         if asyncio.current_task() in self.spared:
             return
         self.reached.append(point)
-        if self.dead or len(self.reached) - 1 == self.number:
+        if self.dead or self.where in {point, len(self.reached) - 1}:
             self.dead = True
             raise Killed(point)
 
@@ -258,9 +260,6 @@ class Death:
         await asyncio.shield(task)
 
 
-COUNTERS = ("system", "incident", "entry", "link", "plan", "intent", "parked")
-
-
 def careless(database: Database) -> Database:
     """A store that does not wait for the disk: no test here pulls the plug of the machine."""
     if database.sqlite:
@@ -282,9 +281,10 @@ def copy_of(template: Path, folder: Path, name: str) -> str:
     return f"sqlite+aiosqlite:///{path}"
 
 
-def only(**rules: Rule) -> Rules:
-    """Rules in which the named fields have their own rule."""
-    return Rules(**rules)  # type: ignore[arg-type]  # fields by name
+@pytest.fixture
+async def bench(database: Database) -> Bench:
+    """A store of its own, without any mirror yet."""
+    return Bench(database)
 
 
-__all__ = ["BOB", "START", "WRITES", "Bench", "Clock", "CustomField", "Death", "Killed", "LiveToy", "Setup"]
+__all__ = ["BOB", "START", "WRITES", "Bench", "Clock", "Death", "Killed", "LiveToy", "Setup", "bench"]

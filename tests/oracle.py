@@ -35,9 +35,10 @@ def canonical(value: Value) -> str:
 @dataclass(slots=True)
 class Ledger:
     """What people did in the worlds: edits as (field, what the person saw, what they wrote). `doubtful`: written by
-    the engine, its answer lost."""
+    the engine, its answer lost. `computing`: a world rounds what it is sent."""
 
     edits: list[tuple[str, str, str]] = field(default_factory=list)
+    computing: bool = False
     doubtful: set[str] = field(default_factory=set)
 
 
@@ -99,7 +100,7 @@ async def judge(bench: Bench, ledger: Ledger) -> None:
                 _fields(facts, mirror, link, record)
                 _entries_there(facts, mirror, link, record)
     _entries_here(bench, facts, mirrors)
-    _audit(facts)
+    _audit(facts, ledger)
     _nothing_lost(bench, facts, mirrors, ledger)
 
 
@@ -184,8 +185,8 @@ def _entries_here(bench: Bench, facts: Facts, mirrors: dict[str, Mirroring]) -> 
                 assert not Counter(here) - Counter(there), f"entries into {link}"
 
 
-def _audit(facts: Facts) -> None:
-    """Each change follows from the last, and the last one shows what is there now."""
+def _audit(facts: Facts, ledger: Ledger) -> None:
+    """Each change follows from the last, the last one shows what is there now, and no value comes back."""
     chains: dict[tuple[int, str], list[list[Value]]] = defaultdict(list)
     for row in facts.audit:
         if row["action"] in DECIDED:
@@ -198,6 +199,9 @@ def _audit(facts: Facts) -> None:
             f"audit of {name} of {incident_id}: {changes}"
         )
         assert changes[-1][1] == now, f"audit of {name} of {incident_id}: {changes}, {now!r}"
+        if name in UNIQUE and not ledger.computing:
+            values = [value for _, value in changes if value is not None]
+            assert len(values) == len(set(values)), f"{name} of {incident_id} went to and fro: {changes}"
 
 
 def _nothing_lost(bench: Bench, facts: Facts, mirrors: dict[str, Mirroring], ledger: Ledger) -> None:

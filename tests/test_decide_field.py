@@ -74,6 +74,7 @@ MAPPED: dict[tuple[Outcome, bool, bool, bool], Outcome] = {
     (ASK, False, True, True): UNMAPPED,
     (ASK, False, False, True): UNMAPPED,
 }
+YES_NO = (False, True)
 EVERY = list(product(WHO, DIRECTIONS, POLICIES, TIMES, (False, True), (False, True), (False, True)))
 
 
@@ -98,8 +99,7 @@ def test_every_combination_is_in_the_table() -> None:
 @pytest.mark.parametrize("policy", POLICIES)
 def test_each_field_goes_as_the_table_says(who: str, direction: Direction, policy: Policy) -> None:
     store_left, system_left = WHO[who]
-    switches = (False, True)
-    for time, same, readable, writable in product(TIMES, switches, switches, switches):
+    for time, same, readable, writable in product(TIMES, YES_NO, YES_NO, YES_NO):
         store_at, system_at = TIMES[time]
         view = View(store_left, system_left, same, readable, writable, store_at, system_at)
         wanted = expected(who, direction, policy, time, same=same, readable=readable, writable=writable)

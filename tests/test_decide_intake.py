@@ -135,8 +135,8 @@ def test_the_oldest_open_incident_that_is_equal_in_all_fields_is_meant() -> None
 
 def test_an_empty_field_equals_nothing() -> None:
     nobody: list[tuple[int, dict[str, Value]]] = [(1, {"title": "t", "owner": None}), (2, {"title": "t"})]
-    empties: tuple[Value, ...] = (None, "", [])
-    for empty in empties:
+    nothing: list[Value] = [None, "", []]
+    for empty in nothing:
         assert match(record(title="t", owner=empty), SAME, nobody) is None
 
 

@@ -139,16 +139,18 @@ def test_what_a_person_is_told_to_run_is_deployed() -> None:
 
 
 def test_make_has_its_targets_and_lists_them() -> None:
-    wanted = {"run", "demo", "test", "lint", "bench", "clean", "help"}
+    wanted = {"run", "demo", "test", "lint", "bench", "chaos", "clean", "help"}
     listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert wanted <= set(re.findall(r"^make (\w+)", listed, re.MULTILINE))
     assert "ONLY=" in listed
+    assert "KILLS=" in listed
 
 
 @pytest.mark.parametrize(
     ("target", "options", "expected"),
     [
         ("bench", ["ONLY=fetch"], "-m bench fetch"),
+        ("chaos", ["ONLY=mirror", "KILLS=50"], '-m chaos --only "mirror" --kills "50"'),
         ("test", ["ARGS=-k lock"], "-m pytest -k lock"),
         ("run", [], "-m flows.up"),
         ("demo", [], "-m demo"),

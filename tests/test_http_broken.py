@@ -4,12 +4,26 @@ import asyncio
 import gzip
 import socket
 import zlib
+from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 
+from blocks.bodies import Body
 from blocks.errors import Unavailable, Unreadable
 from blocks.http import Http
 from tests.loopback import MIB, Answer, Asked, failure_of, reply, talking
+
+
+class Once(httpx.AsyncByteStream):
+    """A body that comes in one piece."""
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self.body
+
 
 # Bodies that cannot be read
 
@@ -55,6 +69,15 @@ async def test_a_gzip_bomb_is_stopped_at_the_limit() -> None:
     caught = await failure_of(reply(200, bomb, Content_Encoding="gzip"), max_bytes=8 * MIB)
     assert isinstance(caught, Unreadable)
     assert "larger than 8388608 bytes" in str(caught)
+
+
+async def test_a_compressed_body_is_unpacked_in_small_pieces() -> None:
+    bomb = gzip.compress(b"\0" * 40 * MIB)
+    answer = httpx.Response(200, headers={"Content-Encoding": "gzip"}, stream=Once(bomb))
+    Body.wrap(answer, limit=41 * MIB)
+    sizes = [len(piece) async for piece in answer.aiter_bytes()]
+    assert sum(sizes) == 40 * MIB
+    assert max(sizes) <= 64 * 1024
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from sqlalchemy.engine import URL
 
 from blocks.errors import Unavailable
 from blocks.fieldmap import _Unmapped
@@ -25,6 +26,8 @@ from blocks.model import FIELDS, SEVERITIES, STATUSES, Value
 from blocks.rules import Condition, Intake, Rule, Rules, Travel
 from blocks.store import Database
 from blocks.store.tables import Conflict, Incident, Link
+from tasks.mirroring.people import Side
+from tests import stores
 from tests.fakes.toy import MAP, World
 from tests.mirrors import Bench, Death, careless, copy_of
 from tests.oracle import UNIQUE, Ledger, canonical, judge, quiet, snapshot
@@ -155,6 +158,7 @@ class Machine(RuleBasedStateMachine):
             world = self.bench.mirror(name, world=World(**weaknesses), rules=Rules(**form), intake=intake)
             world.between, world.fault = self._count, self._fault
             world.compute = self._remembering(world.compute)
+            self.ledger.computing |= "compute" in weaknesses
             world.add({"name": self._unique("title"), "level": "p2"})
         for name in self.bench.mirrors:
             self.runner.run(self.bench.cycle(name))
@@ -182,7 +186,7 @@ class Machine(RuleBasedStateMachine):
         self.trouble = NONE
 
     @rule(number=st.integers(0, 9), side=st.sampled_from(["store", "system"]))
-    def pick(self, number: int, side: str) -> None:
+    def pick(self, number: int, side: Side) -> None:
         """Somebody resolves a conflict."""
         self.runner.run(self._pick(number, side))
 
@@ -240,11 +244,12 @@ class Machine(RuleBasedStateMachine):
 
         return computed
 
-    async def _pick(self, number: int, side: str) -> None:
+    async def _pick(self, number: int, side: Side) -> None:
         rows = await self.bench.rows(Conflict)
         if rows:
             row = rows[number % len(rows)]
-            await self.bench.pick(row["incident_id"], row["field"], side)
+            mirror = list(self.bench.mirrors)[row["system_id"] - 1]
+            await self.bench.pick(row["incident_id"], row["field"], side, mirror)
 
     def _unique(self, name: str) -> str:
         self.counter += 1
@@ -359,5 +364,14 @@ def test_whatever_happens_both_sides_agree_in_the_end(sqlite_template: Path, tmp
         yield copy_of(sqlite_template, folder, "lockstep")
         shutil.rmtree(folder)
 
-    machine = type("OnSqlite", (Machine,), {"make": staticmethod(fresh)})
-    run_state_machine_as_test(machine, settings=_profile(EXAMPLES))
+    _play(fresh, EXAMPLES)
+
+
+@pytest.mark.postgres
+def test_whatever_happens_they_agree_on_postgresql_too(postgres: URL, postgres_template: str) -> None:
+    _play(lambda: stores._database(postgres, postgres_template), max(1, EXAMPLES // 7))
+
+
+def _play(fresh: Callable[[], Iterator[str]], examples: int) -> None:
+    machine = type("OnFreshStores", (Machine,), {"make": staticmethod(fresh)})
+    run_state_machine_as_test(machine, settings=_profile(examples))

@@ -7,13 +7,20 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 import pytest
+import yaml
+from pydantic import SecretStr
 
+from blocks.store import Store
+from blocks.store.entries import entries_of
+from blocks.store.incidents import Actor, create, get
+from flows.house.setup import read_entries
 from tests.running import CODE, Running, until
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
@@ -24,9 +31,25 @@ COPIED = (
 )
 
 
+WHEN = [{"field": "title", "op": "contains", "value": "ransomware"}]
+RULES = [{"when": WHEN, "severity": "critical", "owner": "ana"}]
+
+
+def with_triage(folder: Path) -> Path:
+    """The tests' deployments, and the shipped one of the playbook, with its automation switched on."""
+    content = yaml.safe_load(DEPLOYMENTS.read_text(encoding="utf-8"))
+    triage = read_entries(CODE / "prefect.yaml")["triage_incident"]
+    triage["triggers"][0]["enabled"] = True
+    content["deployments"].append(triage | {"parameters": {"rules": RULES}})
+    file = folder / "prefect.yaml"
+    file.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return file
+
+
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    running = Running(tmp_path_factory.mktemp("up"), DEPLOYMENTS)
+    folder = tmp_path_factory.mktemp("up")
+    running = Running(folder, with_triage(folder))
     running.start()
     yield running
     if running.process and running.process.poll() is None:
@@ -74,6 +97,19 @@ def test_an_event_starts_its_flow_with_typed_parameters(up: Running) -> None:
     until(lambda: up.left("hear"), 60, "the automation's run left its line")
     assert up.left("hear")[0]["incident_id"] == "42"
     assert up.left("hear")[0]["raw"] == raw
+
+
+async def test_a_new_incident_is_triaged_by_its_automation(up: Running) -> None:
+    database = await Store(url=SecretStr(f"sqlite:///{up.folder / 'lockstep.db'}")).open()
+    number = await create(database, {"title": "ransomware on a server"}, Actor("test"), datetime.now(UTC))
+    up.signal("lockstep.incident.created", f"lockstep.incident.{number}", incident_id=number, raw={})
+    triage = up.deployment("triage_incident")["id"]
+    until(lambda: [run["state_type"] for run in up.runs(triage)][:1] == ["COMPLETED"], 60, "the playbook ran")
+    incident = await get(database, number)
+    assert (incident.severity, incident.owner) == ("critical", "ana")
+    assert [entry.tags for entry in await entries_of(database, number)] == [["triage"]]
+    assert up.runs(triage)[0]["parameters"]["incident_id"] == number
+    await database.close()
 
 
 def test_a_copy_made_in_the_ui_runs_on_the_worker(up: Running) -> None:
@@ -177,7 +213,6 @@ def test_after_kill_9_of_everything_the_next_start_takes_up_and_keeps_what_a_per
 
 
 def test_ctrl_c_leaves_no_process_and_no_run_that_seems_to_go_on(up: Running) -> None:
-    until(lambda: up.left("last"), 60, "the watch started it")
     last = up.deployment("last")["id"]
     until(lambda: up.runs(last)[0]["state_type"] == "RUNNING", 60, "something runs")
     interrupted = up.runs(last)[0]["id"]
@@ -188,3 +223,4 @@ def test_ctrl_c_leaves_no_process_and_no_run_that_seems_to_go_on(up: Running) ->
     assert not (up.folder / "run.json").exists()
     up.start()
     assert up.call("GET", f"/flow_runs/{interrupted}")["state_type"] == "CRASHED"
+    assert not (up.folder / "logs" / "setup.log").read_text().count("follows its flow")

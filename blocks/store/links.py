@@ -99,6 +99,11 @@ class Known:
     streak: dict[str, int] | None
     missing: bool
 
+    @property
+    def away(self) -> bool:
+        """Whether it was not found when we last looked."""
+        return self.state != "linked" or self.missing
+
 
 async def known(connection: AsyncConnection, system_id: int, remote_ids: Iterable[str]) -> dict[str, Known]:
     """The links of these remote ids."""
@@ -181,12 +186,13 @@ async def work(database: Database, connection: AsyncConnection, link_ids: Sequen
         works[row["link_id"]].conflicts.append(row)
     for row in await rows_by(connection, select(INTENT.c.link_id), INTENT.c.link_id, works):
         works[row["link_id"]].intents += 1
-    for row in await rows_by(connection, _owed(), LINK.c.id, works):
+    for row in await rows_by(connection, owed(), LINK.c.id, works):
         works[row["link_id"]].owed.append(row)
     return sorted(works.values(), key=lambda w: int(w.link["id"]))
 
 
-def _owed() -> Select[Any]:
+def owed() -> Select[Any]:
+    """The entries of each link's incident that its system does not have, in order."""
     linked = and_(ENTRY_LINK.c.link_id == LINK.c.id, ENTRY_LINK.c.entry_id == ENTRY.c.id)
     return (
         select(LINK.c.id.label("link_id"), *ENTRY.c)

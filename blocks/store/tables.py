@@ -309,7 +309,7 @@ class Conflict(Table, table=True):
 
 class Parked(Table, table=True):
     """What could not be read or applied, with its error, replayable. `kind`: record, update, create, entry, content,
-    unsettled, rejected. State: open, replayed, dropped."""
+    unsettled, rejected. State: open, asked (to be read again by the next cycle), replayed, dropped."""
 
     __tablename__ = "parked"
     __table_args__ = (Index("parked_open", "system_id", "state"), Index("parked_link", "link_id"))

@@ -121,9 +121,14 @@ async def _find(client: PrefectClient, name: str) -> DeploymentResponse | None:
 
 async def _follow(client: PrefectClient, found: DeploymentResponse, entrypoint: str) -> None:
     schema = parameter_schema(load_flow_from_entrypoint(entrypoint)).model_dump_for_openapi()
-    if found.parameter_openapi_schema != schema:
+    if _filled(found.parameter_openapi_schema) != _filled(schema):
         await client.update_deployment(found.id, DeploymentUpdate(parameter_openapi_schema=schema))
         print(f"the form of {found.name} follows its flow")
+
+
+def _filled(schema: dict[str, Any] | None) -> dict[str, Any]:
+    # One way of writing a deployment leaves empty lists and tables out, the other does not.
+    return {key: value for key, value in (schema or {}).items() if value}
 
 
 async def _deploy(file: Path, names: list[str]) -> None:

@@ -1,7 +1,8 @@
 """Triage: severity and owner by rules, for each new incident."""
 
+from dataclasses import field
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -12,7 +13,9 @@ from pydantic.dataclasses import dataclass
 
 from blocks.errors import LockstepError
 from blocks.rules import Condition
-from blocks.store.incidents import Actor, add_comment, edit, get
+from blocks.store import Database
+from blocks.store.incidents import Actor, Edit, NewEntry, get, insert_entries, write_edits
+from blocks.store.tables import Incident
 from flows.cycle import the_store
 from tasks.decide.intake import Record, accepts
 
@@ -21,8 +24,12 @@ from tasks.decide.intake import Record, accepts
 class TriageRule:
     """The first rule whose conditions hold sets what it names."""
 
-    when: Annotated[list[Condition], Field(description="All must hold for the incident. Empty: it always fits.")]
-    severity: Annotated[str, Field(description="info, low, medium, high or critical. Empty: as it is.")] = ""
+    when: Annotated[list[Condition], Field(description="All must hold for the incident. Empty: it always fits.")] = (
+        field(default_factory=list)
+    )
+    severity: Annotated[
+        Literal["", "info", "low", "medium", "high", "critical"], Field(description="Empty: as it is.")
+    ] = ""
     owner: Annotated[str, Field(description="Who looks at it. Empty: as it is.")] = ""
 
 
@@ -39,17 +46,46 @@ async def triage_incident(
     """
     try:
         database = await the_store()
-        incident = (await get(database, incident_id)).model_dump()
-        record = Record(incident, {**(incident["extra"] or {}), **(incident["custom"] or {})})
-        number = next((n for n, rule in enumerate(rules, 1) if accepts(record, rule.when)), None)
-        if number is None:
-            return Completed(message=f"incident {incident_id}: no rule fits")
-        rule = rules[number - 1]
-        patch = {name: value for name, value in (("severity", rule.severity), ("owner", rule.owner)) if value}
-        actor, now = Actor("triage", str(flow_run.id or "")), datetime.now(UTC)
-        words = f"Triage, rule {number}: " + (", ".join(f"{k} {v}" for k, v in patch.items()) or "nothing to set")
-        await edit(database, incident_id, patch, actor, now)
-        await add_comment(database, incident_id, words, actor, now, kind="note", tags=("triage",))
+        words = await triage(database, incident_id, rules, Actor("triage", str(flow_run.id or "")), datetime.now(UTC))
     except LockstepError as error:
         return Failed(message=str(error), data=error)
     return Completed(message=f"incident {incident_id}: {words}")
+
+
+async def triage(database: Database, incident_id: int, rules: list[TriageRule], actor: Actor, now: datetime) -> str:
+    """Apply the first rule that fits, in one commit with its note; answers what was done, in words.
+
+    Done again it changes nothing. NotFound: there is no such incident.
+    """
+    incident = await get(database, incident_id)
+    chosen = first(incident, rules)
+    if chosen is None:
+        return "no rule fits"
+    number, rule = chosen
+    patch = {name: value for name, value in wanted(rule).items() if getattr(incident, name) != value}
+    if not patch:
+        return f"rule {number} fits, and it is so already"
+    words = explain(incident, number, rule, patch)
+    async with database.begin("triage") as connection:
+        await write_edits(database, connection, [Edit(incident_id, patch)], actor, now)
+        note = NewEntry(incident_id, "note", now, actor.name, words, tags=("triage",))
+        await insert_entries(database, connection, [note], actor, now)
+    return words
+
+
+def first(incident: Incident, rules: list[TriageRule]) -> tuple[int, TriageRule] | None:
+    """The first rule that fits, with its number."""
+    record = Record(incident.model_dump(), {**(incident.extra or {}), **(incident.custom or {})})
+    return next(((n, rule) for n, rule in enumerate(rules, 1) if accepts(record, rule.when)), None)
+
+
+def wanted(rule: TriageRule) -> dict[str, str]:
+    """The fields that a rule sets."""
+    return {name: value for name, value in (("severity", rule.severity), ("owner", rule.owner)) if value}
+
+
+def explain(incident: Incident, number: int, rule: TriageRule, patch: dict[str, str]) -> str:
+    """What was done, and why."""
+    done = ", ".join(f"{name} {value} (was {getattr(incident, name) or 'empty'})" for name, value in patch.items())
+    why = " and ".join(f"{c.field} {c.op} {c.value}".strip() for c in rule.when) or "it fits every incident"
+    return f"Triage: {done}, by rule {number}: {why}"

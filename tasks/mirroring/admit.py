@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import JSON, ColumnElement, Text, case, cast, func, or_, select, type_coerce
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from blocks.errors import Refused
@@ -43,7 +43,8 @@ class Admitted:
 class Admission:
     """What becomes of a page's strangers.
 
-    `dropped`: (record, why). `edits`: what dropped ones change in open incidents.
+    `dropped`: (record, why). `edits`: what dropped ones change in open incidents. An incident that this very page
+    brings has no number yet: -1 stands for the first of `new`, -2 for the second.
     """
 
     new: list[Admitted] = field(default_factory=list)
@@ -52,8 +53,12 @@ class Admission:
     parked: list[dict[str, Any]] = field(default_factory=list)
 
     async def after_insert(self, m: Mirroring, connection: AsyncConnection, ids: Sequence[int], now: datetime) -> None:
-        """Relate and close, in the commit that stored them."""
-        pairs = [(number, a.relates) for a, number in zip(self.new, ids, strict=True) if a.relates is not None]
+        """Update, relate and close, in the commit that stored them."""
+        if self.edits:
+            edits = [replace(one, incident_id=_numbered(one.incident_id, ids)) for one in self.edits]
+            await write_edits(m.database, connection, edits, m.actor, now, system_id=m.system_id)
+        relating = [(number, a.relates) for a, number in zip(self.new, ids, strict=True) if a.relates is not None]
+        pairs = [(number, _numbered(other, ids)) for number, other in relating]
         if pairs:
             await insert_relations(m.database, connection, pairs, m.actor, now, system_id=m.system_id)
         over = {"status": "closed", "close_reason": DUPLICATE}
@@ -61,6 +66,24 @@ class Admission:
         if edits:
             # A rule's edit, not the system's: it travels back where the direction allows.
             await write_edits(m.database, connection, edits, m.actor, now)
+
+    def name(self, number: int) -> str:
+        """An incident in words, for people."""
+        return f"incident {number}" if number > 0 else f"the one of record {self.new[-1 - number].incident.id}"
+
+    def older(self, record: Record, rule: PreRule, candidates: Sequence[tuple[int, Mapping[str, Value]]]) -> int | None:
+        """The open incident that a rule means: one of the store's, else one that this page brings."""
+        found = match(record, rule, candidates)
+        if found is not None:
+            return found
+        new = [(place, one) for place, one in enumerate(self.new) if not one.closed]
+        opened = [(place, one.row) for place, one in new if one.row.fields.get("status") not in OVER]
+        place = match(record, rule, [(place, {**(row.extra or {}), **row.fields}) for place, row in opened])
+        return None if place is None else -1 - place
+
+
+def _numbered(number: int, ids: Sequence[int]) -> int:
+    return number if number > 0 else ids[-1 - number]
 
 
 async def admit(m: Mirroring, strangers: Sequence[Incident]) -> Admission:
@@ -75,7 +98,7 @@ async def admit(m: Mirroring, strangers: Sequence[Incident]) -> Admission:
     rules = [first_rule(record, m.intake.rules) for _, record in passing]
     candidates = await _candidates(m, passing, rules)
     for (incident, record), rule in zip(passing, rules, strict=True):
-        other = match(record, rule, candidates) if rule is not None else None
+        other = result.older(record, rule, candidates) if rule is not None else None
         _judge(m, result, (incident, record), rule, other)
     return result
 
@@ -110,7 +133,7 @@ def _judge(
         # What it says of itself, but not its state: the open incident stays open.
         patch = {name: value for name, value in row.fields.items() if name not in STATE}
         result.edits.append(Edit(other, patch, incident.updated - m.system.skew))
-        result.dropped.append((incident, f"dropped by a rule, updated incident {other}"))
+        result.dropped.append((incident, f"dropped by a rule, updated {result.name(other)}"))
         return
     relates = other if rule is not None and rule.action in {"relate", "relate and close"} else None
     closed = relates is not None and rule is not None and rule.action == "relate and close"
@@ -134,16 +157,28 @@ async def _candidates(
     m: Mirroring, passing: Sequence[tuple[Incident, Record]], rules: Sequence[PreRule | None]
 ) -> list[tuple[int, dict[str, Value]]]:
     """The open incidents that any of these rules may mean: found by the rules' first field, for the whole page."""
-    wanted: dict[str, set[Any]] = {}
+    wanted: dict[str, set[str]] = {}
     for (_, record), rule in zip(passing, rules, strict=True):
-        if rule is not None and rule.same and rule.same[0] in COLUMNS:
-            value = record.value(rule.same[0])
-            wanted.setdefault(rule.same[0], set()).add(tuple(value) if isinstance(value, list) else value)
+        value = record.value(rule.same[0]) if rule is not None and rule.same else None
+        if rule is not None and value not in (None, "", []):
+            wanted.setdefault(rule.same[0], set()).add(value if isinstance(value, str) else dumps(value))
     found: dict[int, dict[str, Value]] = {}
+    query = select(INCIDENT).where(or_(INCIDENT.c.status.is_(None), INCIDENT.c.status.not_in(sorted(OVER))))
     async with m.database.read() as connection:
         for name, values in wanted.items():
-            query = select(INCIDENT).where(INCIDENT.c.status.not_in(sorted(OVER)))
-            keys = [list(value) if isinstance(value, tuple) else value for value in values - {None}]
-            for row in await rows_by(connection, query, INCIDENT.c[name], keys):
+            for row in await rows_by(connection, query, _text_of(m, name), values):
                 found[row["id"]] = {**(row["extra"] or {}), **(row["custom"] or {}), **row}
     return sorted(found.items())
+
+
+def _text_of(m: Mirroring, name: str) -> ColumnElement[str]:
+    """A field of an incident as text: a column, a custom field, or a key of the system's that no row stands for."""
+    if name in COLUMNS:
+        return type_coerce(INCIDENT.c[name], Text)
+    kept = INCIDENT.c.custom if any(row.ours == name for row in m.fields.rows) else INCIDENT.c.extra
+    as_text = type_coerce(kept, Text)
+    if not m.database.sqlite:
+        return func.json_extract_path_text(cast(as_text, JSON), name)
+    each = func.json_each(as_text).table_valued("key", "value", "type").alias("kept")
+    shown = case((each.c.type.in_(("true", "false")), each.c.type), else_=cast(each.c.value, Text))
+    return select(shown).select_from(each).where(each.c.key == name).scalar_subquery()

@@ -7,14 +7,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from blocks.errors import LockstepError
 from blocks.store.checks import checked
 from blocks.store.incidents import Edit, write_edits
-from blocks.store.links import CLEAN, Row, dumps, mark, rows_of
+from blocks.store.links import CLEAN, INTENT, Row, chunks, dumps, mark, rows_of
 from blocks.store.tables import Intent
+from tasks.decide.merge import closes
 from tasks.mirroring.answers import PLAN_LINE, Standing, save
 from tasks.mirroring.judge import Line, Verdict, judge
 from tasks.mirroring.mirror import Mirroring
@@ -133,7 +134,8 @@ async def _write_store(
         await write_edits(m.database, connection, edits, m.actor, now, system_id=m.system_id)
         await save(m, connection, standings)
         m.tally.add("updated in the store", *(edit.incident_id for edit in edits))
-        m.tally.add("closed", *(line["incident_id"] for _, line in batch if line["kind"] == "close"))
+        closed = [line for _, line in batch if closes(m.table, line["before"] or {}, line["patch"], theirs=False)]
+        m.tally.add("closed", *(line["incident_id"] for line in closed))
 
 
 async def _let_go(
@@ -146,7 +148,10 @@ async def _let_go(
     if edits:
         await write_edits(m.database, connection, edits, m.actor, now, system_id=m.system_id)
     state = "unlinked" if m.rules.gone == "unlink" else "gone"
-    await mark(connection, [one.link_id for one, _ in batch], state=state, dirty=CLEAN)
+    link_ids = [one.link_id for one, _ in batch]
+    await mark(connection, link_ids, state=state, dirty=CLEAN)
+    for part in chunks(link_ids):
+        await connection.execute(delete(INTENT).where(INTENT.c.link_id.in_(part)))
     m.tally.add("gone", *(line["incident_id"] for _, line in batch))
 
 

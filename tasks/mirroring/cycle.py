@@ -11,6 +11,7 @@ from tasks.mirroring.apply import Applied, apply_batch
 from tasks.mirroring.mirror import Mirroring
 from tasks.mirroring.plan import PLAN, Planned, make_plan, waiting_plan
 from tasks.mirroring.pull import pull, pull_these
+from tasks.mirroring.replay import read_asked
 from tasks.mirroring.settle import confirm_missing, settle
 
 ROUNDS = 4
@@ -24,7 +25,8 @@ class Steps:
         self.m = m
 
     async def pull(self, only: Sequence[int] | None) -> None:
-        """Read what changed, or only these incidents of the store."""
+        """Read what a person wants to be read again, and what changed, or only these incidents of the store."""
+        await read_asked(self.m)
         if only is None:
             await pull(self.m)
         else:

@@ -16,11 +16,14 @@ from blocks.points import at
 from blocks.store import checks
 from blocks.store.entries import LIMIT_BYTES
 from blocks.store.incidents import NewEntry, insert_entries, keep_blob
-from blocks.store.links import ENTRY, INTENT, IS_DIRTY, LINK, Known, Row, rows_by
+from blocks.store.links import INTENT, IS_DIRTY, LINK, Known, Row, owed, rows_by
 from blocks.store.tables import EntryLink
 from tasks.decide.intake import Record, accepts
 from tasks.mirroring.answers import finish
 from tasks.mirroring.mirror import Mirroring
+
+Item = tuple[Entry, int, int]
+"""An entry of a page, its link and its incident."""
 
 IGNORED = 0
 """Entry id of what is known there and is no entry here."""
@@ -48,7 +51,8 @@ async def gather(
     result = NewEntries()
     incoming = m.kinds(incoming=True)
     if not incoming and not m.rules.create:
-        return result
+        # All the same: what was away may hold entries that we sent, and whose answer was lost.
+        changed, same, unknown = [one for one in changed if one[0].away], [], []
     of_link = {incident.id: have.get(link.id, set()) for link, incident, _ in changed}
     of_link |= {incident.id: have.get(link.id, set()) for link, incident in same}
     known = {remote_id for ids in of_link.values() for remote_id in ids}
@@ -59,12 +63,7 @@ async def gather(
         found = await at("entries", m.system.entries(ask, known)) if ask else []
     else:
         found = page.entries
-    pending = await _pending(m, [link.id for link, _, _ in changed] + [link.id for link, _ in same])
-    result.items = [
-        e
-        for e in found
-        if e.id not in known and not (e.own and e.key is None and (e.kind, e.text or e.name) in pending)
-    ]
+    result.items = [e for e in found if e.id not in known]
     result.keys = {e.incident_id: e.key for e in result.items if m.own(e.key, "i") is not None and e.key}
     for entry in result.items:
         if entry.kind == "file" and "file" in incoming:
@@ -87,24 +86,19 @@ async def _creating(m: Mirroring) -> bool:
         return (await connection.execute(offered.limit(1))).first() is not None
 
 
-async def _pending(m: Mirroring, link_ids: Sequence[int]) -> set[tuple[str, str]]:
-    """What we may have sent without a key: only settling tells whether such an entry is ours."""
-    if m.able.entry_key == "native":
-        return set()
-    query = select(INTENT.c.kind, ENTRY.c.text, ENTRY.c.name).join(ENTRY, ENTRY.c.id == INTENT.c.entry_id)
-    async with m.database.read() as connection:
-        rows = await rows_by(connection, query, INTENT.c.link_id, link_ids)
-    return {(row["kind"], row["text"] or row["name"]) for row in rows}
-
-
 async def _content(m: Mirroring, result: NewEntries, entry: Entry) -> None:
     """A file's bytes; without them the entry is kept, and what is missing is parked."""
     try:
-        if entry.size > LIMIT_BYTES:
-            raise checks.refused("size", f"is {entry.size:,} bytes, {LIMIT_BYTES:,} are allowed")
-        result.content[entry.id] = await at("content", _read(m, entry))
+        result.content[entry.id] = await read_content(m, entry)
     except (NotFound, Refused) as error:
         result.parked.append(_parked(m, entry, "content", error))
+
+
+async def read_content(m: Mirroring, entry: Entry) -> bytes:
+    """A file's bytes. Refused: there are too many of them; NotFound."""
+    if entry.size > LIMIT_BYTES:
+        raise checks.refused("size", f"is {entry.size:,} bytes, {LIMIT_BYTES:,} are allowed")
+    return await at("content", _read(m, entry))
 
 
 async def _read(m: Mirroring, entry: Entry) -> bytes:
@@ -161,26 +155,48 @@ async def store_entries(
     await finish(m, connection, await _intents(connection, sorted(ours.values()), items), now)
 
 
-async def _ours(m: Mirroring, connection: AsyncConnection, items: Sequence[tuple[Entry, int, int]]) -> dict[str, int]:
-    """Which of these we added ourselves: remote entry id → our entry id."""
+async def _ours(m: Mirroring, connection: AsyncConnection, items: Sequence[Item]) -> dict[str, int]:
+    """Which of these we added ourselves: remote entry id → our entry id. By key, else by what we owe, one to one."""
+    result = await _keyed(m, connection, items)
+    plain = [item for item in items if item[0].own and item[0].key is None]
+    owing = [dict(row) for row in await rows_by(connection, owed(), LINK.c.id, {link_id for _, link_id, _ in plain})]
+    taken = set(result.values())
+    for entry, link_id, _ in plain:
+        # Sent, its answer lost, and not settled: the process died, or the incident was away meanwhile.
+        for row in owing:
+            if row["link_id"] == link_id and row["id"] not in taken and _is(m, entry, row):
+                taken.add(row["id"])
+                result[entry.id] = row["id"]
+                break
+    return result
+
+
+def _is(m: Mirroring, entry: Entry, row: Row) -> bool:
+    """Whether an entry of our own account may be this one of ours: of the same content, and not from before it."""
+    # A system may trim what it is sent.
+    same = (entry.kind, entry.text.split(), entry.name) == (row["kind"], row["text"].split(), row["name"])
+    same = same and entry.size in {0, row["size"]}
+    return same and entry.created - m.system.skew >= row["created"] - m.coarse
+
+
+async def _keyed(m: Mirroring, connection: AsyncConnection, items: Sequence[Item]) -> dict[str, int]:
     numbers = {entry.id: m.own(entry.key, "e") for entry, _, _ in items}
     wanted = {n for n in numbers.values() if n is not None}
     if not wanted:
         return {}
-    rows = await rows_by(connection, select(ENTRY.c.id, ENTRY.c.incident_id), ENTRY.c.id, wanted)
-    belongs = {row["id"]: row["incident_id"] for row in rows}
+    rows = await rows_by(connection, owed(), LINK.c.id, {link_id for _, link_id, _ in items})
+    free = {(row["link_id"], row["id"]) for row in rows}
     result: dict[str, int] = {}
-    for entry, _, incident_id in items:
+    for entry, link_id, _ in items:
         number = numbers[entry.id]
         # A key that was copied to another incident, or twice to this, marks nothing.
-        if number is not None and belongs.get(number) == incident_id and number not in result.values():
+        if number is not None and (link_id, number) in free:
+            free.remove((link_id, number))
             result[entry.id] = number
     return result
 
 
-async def _intents(
-    connection: AsyncConnection, entry_numbers: Sequence[int], items: Sequence[tuple[Entry, int, int]]
-) -> list[Row]:
+async def _intents(connection: AsyncConnection, entry_numbers: Sequence[int], items: Sequence[Item]) -> list[Row]:
     if not entry_numbers:
         return []
     links = {link_id for _, link_id, _ in items}

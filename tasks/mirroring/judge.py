@@ -76,13 +76,13 @@ async def judge(m: Mirroring, connection: AsyncConnection, link_ids: Sequence[in
 def verdict(m: Mirroring, one: Work) -> Verdict:
     """Decide one link."""
     result = Verdict(one)
-    if one.intents:
+    if one.link["state"] == "linked" and one.link["missing_since"] is not None:
+        _missing(m, result)
+    elif one.intents:
         # Its last write is not answered yet: nothing else until it is settled.
         result.level = DIRTY
     elif one.link["state"] == "offered":
         _offered(m, result)
-    elif one.link["state"] == "linked" and one.link["missing_since"] is not None:
-        _missing(m, result)
     elif one.link["state"] == "linked":
         _linked(m, result)
     if result.lines:

@@ -33,6 +33,10 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def _digest(settings: object) -> str:
+    return sha256(repr(settings).encode()).hexdigest()
+
+
 @dataclass(slots=True)
 class Tally:
     """What a cycle did, counted; `named` holds the first incidents of each kind, for signals."""
@@ -106,17 +110,24 @@ class Mirroring:
         return mirror
 
     async def refresh(self) -> None:
-        """Read the cursor; after changed rules decide again what waits, and offer what may now be created."""
+        """Read the cursor; after changed rules decide again what waits, and offer what may now be created.
+
+        After a changed map all is decided again: a newly mapped field begins where both sides stand now, and the edit
+        that comes next already travels.
+        """
         async with self.database.read() as connection:
             row = (await connection.execute(select(SYSTEM).where(SYSTEM.c.id == self.system_id))).one()
         self.cursor, self.caught_up = row.cursor, row.caught_up
-        digest = sha256(repr((self.rules, self.intake)).encode()).hexdigest()
+        rules = _digest((self.rules, self.intake))
+        digest = rules + _digest([(row.ours, row.theirs) for row in self.fields.rows])
         if (row.rules, row.creates) != (digest, self.rules.create):
             async with self.database.begin("rules") as connection:
                 await connection.execute(
                     update(SYSTEM).where(SYSTEM.c.id == self.system_id).values(rules=digest, creates=self.rules.create)
                 )
                 again = or_(LINK.c.dirty == WAITING, LINK.c.state == "offered")
+                if row.rules[len(rules) :] != digest[len(rules) :]:
+                    again = or_(again, LINK.c.state == "linked")
                 await connection.execute(update(LINK).where(LINK.c.system_id == self.system_id, again).values(dirty=1))
                 if self.rules.create and not row.creates:
                     await offer_all(self.database, connection, self.system_id)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final, Literal
 
-from sqlalchemy import Select, delete, select, update
+from sqlalchemy import Select, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from blocks.errors import NotFound
@@ -15,7 +15,6 @@ from blocks.store.audit import Act, Actor, record
 from blocks.store.links import (
     CONFLICT,
     DIRTY,
-    ENTRY_LINK,
     LINK,
     MIRROR,
     PARKED,
@@ -27,8 +26,6 @@ from blocks.store.links import (
     rows_of,
 )
 from blocks.store.tables import Link
-from tasks.mirroring.mirror import Mirroring
-from tasks.mirroring.pull import pull_these
 
 Side = Literal["store", "system"]
 FEW: Final = 20
@@ -121,28 +118,11 @@ def _nothing(words: str) -> NotFound:
     return NotFound(words, system="store", call="replay")
 
 
-async def read_asked(m: Mirroring) -> None:
-    """Read again what a person asked for, under the mirror's lock. An entry that was left out is asked for anew."""
-    asked = (PARKED.c.system_id == m.system_id, PARKED.c.state == "asked")
-    async with m.database.read() as connection:
-        rows = await rows_of(connection, select(PARKED).where(*asked).order_by(PARKED.c.id))
-    entries = [row["payload"]["entry"] for row in rows if row["kind"] == "entry"]
-    links = select(LINK.c.id).where(LINK.c.system_id == m.system_id)
-    async with m.database.begin("asked") as connection:
-        for part in chunks(entries):
-            left_out = (ENTRY_LINK.c.link_id.in_(links), ENTRY_LINK.c.entry_id == 0, ENTRY_LINK.c.remote_id.in_(part))
-            await connection.execute(delete(ENTRY_LINK).where(*left_out))
-        await connection.execute(update(PARKED).where(*asked).values(state="replayed"))
-    await pull_these(m, sorted({row["remote_id"] for row in rows}))
-
-
 async def _end_streaks(database: Database, connection: AsyncConnection, rows: Sequence[Row]) -> None:
+    """Count anew, as after a person's edit: in all mirrors of the incident, since one answers the other."""
     fields: dict[int, set[str]] = {}
     for row in rows:
-        fields.setdefault(row["link_id"], set()).add((row["payload"] or {}).get("field", ""))
-    links = await rows_by(connection, select(LINK.c.id, LINK.c.streak), LINK.c.id, fields)
-    kept = [
-        (dumps({name: n for name, n in (row["streak"] or {}).items() if name not in fields[row["id"]]}), row["id"])
-        for row in links
-    ]
-    await database.update(connection, Link, ("streak",), kept)
+        fields.setdefault(row["incident_id"], set()).add(row["payload"]["field"])
+    links = await rows_by(connection, select(LINK).where(LINK.c.streak.is_not(None)), LINK.c.incident_id, fields)
+    kept = [({n: c for n, c in one["streak"].items() if n not in fields[one["incident_id"]]}, one) for one in links]
+    await database.update(connection, Link, ("streak",), [(dumps(s) if s else None, one["id"]) for s, one in kept])

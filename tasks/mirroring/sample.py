@@ -60,7 +60,7 @@ def _outcomes(m: Mirroring, page: Page, admission: Admission, linked: set[str]) 
         fields = read(m, incident).ours
         if incident.id in new:
             one = new[incident.id]
-            related = f", related to incident {one.relates}" if one.relates is not None else ""
+            related = f", related to {admission.name(one.relates)}" if one.relates is not None else ""
             yield Outcome(
                 incident.id,
                 f"a new incident{related}{', closed' if one.closed else ''}",

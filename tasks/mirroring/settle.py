@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from blocks.errors import NotFound
 from blocks.model import Entry, Fields, Incident
 from blocks.points import at
+from blocks.store.entries import content_of
 from blocks.store.links import (
     DIRTY,
     ENTRY,
@@ -91,8 +92,8 @@ async def _one(
         try:
             shown = result.shown = await at("get", m.system.get(link["remote_id"]))
         except NotFound:
+            # It may be back: what is not known yet stays so, until the incident is confirmed to be gone.
             await miss(m, [link["remote_id"]])
-            result.again = list(intents)
             return result
         for intent in intents:
             if intent["verb"] == "entry":
@@ -129,7 +130,8 @@ async def _entry(m: Mirroring, result: Settled, shown: Incident, intent: Row, en
         result.again.append(intent)
         return
     after = intent["started"] + m.system.skew - m.coarse
-    sent = outgoing(entry, result.link["remote_id"])
+    data = await content_of(m.database, entry["id"]) if entry["blob"] is not None else None
+    sent = outgoing(entry, result.link["remote_id"], data)
     # One to one: of two equal entries each is found once.
     found = await at("find_entry", m.system.find_entry(shown, sent, intent["key"], after, result.known))
     if found is None:

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from blocks.errors import NotFound
 from blocks.model import Incident, Page
 from blocks.points import at
-from blocks.store.incidents import insert_incidents, write_edits
+from blocks.store.incidents import insert_incidents
 from blocks.store.links import CLEAN, DIRTY, LINK, SYSTEM, Known, chunks, dumps, entry_ids, known, park
 from blocks.store.tables import Incident as IncidentRow
 from blocks.store.tables import Link
@@ -92,7 +92,7 @@ async def _sort_known(m: Mirroring, result: Sorted, link: Known, incident: Incid
         if incident.version < link.seen_version:
             return
         text = dumps(incident.fields)
-    if incident.version == link.seen_version and text == link.seen and link.state == "linked" and not link.missing:
+    if incident.version == link.seen_version and text == link.seen and not link.away:
         result.same.append((link, incident))
     else:
         result.changed.append((link, incident, text))
@@ -102,8 +102,6 @@ async def _create(
     m: Mirroring, connection: AsyncConnection, admission: Admission, now: datetime
 ) -> dict[str, tuple[int, int]]:
     """Store the admitted, linked; answers remote id → (link id, incident id)."""
-    if admission.edits:
-        await write_edits(m.database, connection, admission.edits, m.actor, now, system_id=m.system_id)
     total = len(admission.new) + len(admission.dropped)
     if not total:
         return {}
@@ -135,7 +133,7 @@ async def _move_on(
 ) -> None:
     versions, contents, extras = [], [], []
     for link, incident, text in changed:
-        if text == link.seen and link.state == "linked" and not link.missing:
+        if text == link.seen and not link.away:
             versions.append((incident.version, link.id))
             continue
         moved = _moved(m, link, incident)

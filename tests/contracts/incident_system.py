@@ -326,6 +326,8 @@ class IncidentSystemSuite:
         assert (one.id, one.text, one.own) == (remote, "from the store", True)
         assert one.key == (mark if system.capabilities.entry_key == "native" else None)
         assert await system.find_entry(now, ours, mark, before) == remote
+        if one.key is None:
+            assert await system.find_entry(now, ours, mark, before, {remote}) is None
 
     async def test_another_entry_is_not_taken_for_ours(self, world: World, system: IncidentSystem) -> None:
         made = await system.get(await world.create(self._named(system)))
@@ -370,6 +372,8 @@ class IncidentSystemSuite:
         assert (one.id, one.kind, one.name, one.media_type) == (remote, "file", name, "application/x-evidence")
         assert b"".join([chunk async for chunk in system.content(one)]) == data
         assert await system.find_entry(made, ours, mark, before) == remote
+        if one.key is None:
+            assert await system.find_entry(made, ours, mark, before, {remote}) is None
         other = entry(name=name, data=b"other bytes", media_type="application/x-evidence")
         assert await system.find_entry(made, other, key(), before) is None
 
