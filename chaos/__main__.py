@@ -70,7 +70,8 @@ async def run(kills: int, seed: str) -> list[Ended]:
     with tempfile.TemporaryDirectory(prefix="lockstep-chaos-") as folder:
         house = asyncio.create_task(_house(Path(folder, "house"), shares.house, seed, context))
         try:
-            quota = Quota.half(shares.sqlite, table=kills >= WHOLE)
+            # A real flow run is killed when it is killed, so that its share is owed here, too.
+            quota = Quota.half(shares.sqlite + shares.house, table=kills >= WHOLE)
             ended = [
                 await _engine("SQLite", f"sqlite:///{folder}/lockstep.db", Path(folder, "a"), quota, seed, context)
             ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import sys
 from pathlib import Path
 from typing import Any
@@ -157,3 +158,16 @@ async def test_processes_that_open_a_new_store_at_once_agree(empty_url: str) -> 
     assert [child.returncode for child in children] == [0, 0]
     assert len({id for id, _ in said}) == 1
     assert sorted(int(first) for _, first in said) == [1, 11]
+
+
+async def test_a_new_file_that_another_is_writing_to_is_waited_for(tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "lockstep.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    opening = asyncio.create_task(Store(url=SecretStr(f"sqlite:///{tmp_path}/lockstep.db")).open())
+    await asyncio.sleep(0.3)
+    assert not opening.done()
+    other.execute("ROLLBACK")
+    database = await opening
+    other.close()
+    assert await migrations.revision(database) == migrations.HEAD
+    await database.close()
