@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench import fetch, memory, mirror
+from bench import cache, fetch, memory, mirror, reconcile, rt
 from bench.harness import ROOT, Figure, NotMeasured, Workshop
 from blocks.errors import LockstepError
 
@@ -25,6 +25,9 @@ FIGURES: dict[Callable[[Workshop], Awaitable[list[Figure]]], tuple[str, ...]] = 
     mirror.idle: ("mirror.idle",),
     mirror.parallel: ("mirror.apply_seconds", "mirror.parallel"),
     memory.backfill: ("memory.backfill",),
+    reconcile.full: ("reconcile.cpu_seconds", "reconcile.100k"),
+    cache.get: ("cache.get",),
+    rt.cycles: ("rt.seconds", "rt.cycle"),
 }
 """What measures, and the names that come of it."""
 

@@ -1,7 +1,7 @@
 """A process that the bench measures in: a JSON line says what to do, a JSON line answers.
 
 Its imports are done before the first line. `engine` and `flow` answer seconds, `idle` and `forever` task runs,
-`backfill` bytes.
+`backfill` bytes, `reconcile` seconds and bytes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 from uuid import UUID
 
@@ -31,6 +31,7 @@ from flows.fetch import fetch_incidents
 from flows.mirror import mirror_incidents
 from tasks.mirroring.cycle import cycle
 from tasks.mirroring.mirror import Mirroring
+from tasks.mirroring.reconcile import reconcile
 
 Answer = dict[str, Any]
 
@@ -126,6 +127,25 @@ async def backfill(address: str, store: str) -> Answer:
     return {"bytes": peak - before, "idle": before, "counts": dict(m.tally.counts)}
 
 
+async def reconcile_all(address: str, store: str, drifted: int) -> Answer:
+    """A whole reconcile of a fetched store, so many of whose links have drifted, after a cycle without changes."""
+    database = await Store(url=SecretStr(f"sqlite:///{store}")).open()
+    async with system(address) as opened:
+        await cycle(await Mirroring.open(database, opened, "bench"))
+        async with database.begin("drift") as connection:
+            first = f"<= {int(drifted)}"
+            base = "json_set(base_store, '$.owner', 'admin')"
+            await connection.exec_driver_sql(f"UPDATE incident SET owner = 'admin' WHERE id {first}")  # noqa: S608  a number
+            await connection.exec_driver_sql(f"UPDATE link SET base_store = {base} WHERE incident_id {first}")  # noqa: S608  as above
+        before, cpu, begin = _forget_peak(), process_time(), perf_counter()
+        m = await Mirroring.open(database, opened, "bench", as_before=True)
+        found = await reconcile(m, dry=False)
+        seconds, cpu, peak = perf_counter() - begin, process_time() - cpu, _peak()
+    await database.close()
+    counts = {"found": dict(found.counts), "counts": dict(m.tally.counts)}
+    return {"seconds": seconds, "cpu": cpu, "bytes": peak - before, "idle": before, **counts}
+
+
 def _forget_peak() -> int:
     """Resident memory now; the peak is counted anew, where the system can (Linux)."""
     with suppress(OSError):
@@ -144,6 +164,7 @@ def _peak() -> int:
 
 DO: dict[str, Callable[..., Awaitable[Answer]]] = {
     "engine": engine, "flow": flow, "idle": idle, "forever": forever, "backfill": backfill,
+    "reconcile": reconcile_all,
 }  # fmt: skip
 
 

@@ -27,7 +27,8 @@ class Field:
 
     `to_ours` may send several of theirs to one of ours; `to_theirs` says which one is written for ours. An empty pair
     of tables passes values as they are. `many` marks a set: kept sorted, so that order never counts as a change.
-    `open`: what the tables lack passes as it is.
+    `open`: what the tables lack passes as it is. `observed`: values of ours that the system takes on by itself: it
+    cannot be told them, so they are compared, and never written.
     """
 
     ours: str
@@ -37,6 +38,7 @@ class Field:
     many: bool = False
     writable: Literal["always", "at creation", "never"] = "always"
     open: bool = False
+    observed: frozenset[str] = frozenset()
 
     def our_value(self, theirs: Value) -> Value | _Unmapped:
         """Their value as ours, or UNMAPPED where a table lacks it."""
@@ -49,6 +51,10 @@ class Field:
         if not self.to_theirs or ours is None:
             return ours
         return self.to_theirs.get(str(ours), ours if self.open else UNMAPPED)
+
+    def settable(self, ours: Value) -> bool:
+        """Whether the system can be told this value of ours."""
+        return str(ours) not in self.observed and not isinstance(self.their_value(ours), _Unmapped)
 
     def same(self, ours: Value, theirs: Value) -> bool:
         """Whether both mean the same, read in either direction."""

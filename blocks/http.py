@@ -107,9 +107,12 @@ class Http(httpx.AsyncClient):
             id: the remote id that it is about, for errors.
             kwargs: as in `httpx.AsyncClient.build_request`.
         """
-        response = await self.call(method, path, id=id, **kwargs)
+        return self.data(await self.call(method, path, id=id, **kwargs), id)
+
+    def data(self, response: httpx.Response, id: str = "") -> Any:  # noqa: ANN401 - any JSON
+        """The JSON of an answer of `call`, as `json` gives it."""
         content = response.content.removeprefix(b"\xef\xbb\xbf")
-        if not content and (method != "GET" or response.status_code == httpx.codes.NO_CONTENT):
+        if not content and (response.request.method != "GET" or response.status_code == httpx.codes.NO_CONTENT):
             return None
         try:
             return orjson.loads(content)

@@ -141,6 +141,8 @@ class Capabilities:
     settle_seconds: float
     clock_seconds: float
     create: bool = True
+    comments_out: bool = True
+    close: bool = True
     reopen: bool = True
     files: bool = True
     closing_notes: bool = True

@@ -70,6 +70,60 @@ class Row:
 
 
 TABLE: Final[Mapping[str, Row]] = {
+    "Icinga": Row(
+        verified="real server",
+        against="Icinga 2.13, its REST API, with passive checks",
+        done=frozenset(
+            (
+                *("check", "first fetch", "incremental feed", "inclusive cursor", "bad record parked", "gone"),
+                *("comments in", "comments out", "find after lost answer", "optimistic lock", "private CA"),
+                *("contract suite against fake", "contract suite against real server"),
+            )
+        ),
+        open={
+            "files in": Mark("exempt", "it keeps no files"),
+            "files out": Mark("exempt", "it keeps no files"),
+            "create with key": Mark("exempt", "it finds its problems itself"),
+            "close": Mark("exempt", "a problem is over when all is well: closed here, it stays as it is there"),
+            "reopen": Mark("exempt", "what comes back is a new problem, and a new incident"),
+            "closing notes": Mark("exempt", "nobody closes a problem"),
+            "rate limit headers": Mark("exempt", "it limits nothing"),
+        },
+    ),
+    "RestSystem": Row(
+        verified="real server",
+        against="Roundup 2.6 and Request Tracker 5.0.3 as docs/rest-system.md describes them; here: an empty form",
+        done=frozenset(
+            (
+                *("check", "first fetch", "incremental feed", "inclusive cursor", "bad record parked", "gone"),
+                *("comments in", "comments out", "find after lost answer", "optimistic lock", "close", "reopen"),
+                *("rate limit headers", "private CA"),
+                *("contract suite against fake", "contract suite against real server"),
+            )
+        ),
+        open={
+            "files in": Mark("exempt", "too different to be described: a system with files deserves a connector"),
+            "files out": Mark("exempt", "as files in"),
+            "create with key": Mark("exempt", "where the form names a field for it; both described systems have one"),
+            "closing notes": Mark("exempt", "where the form maps a field to them"),
+        },
+    ),
+    "RequestTracker": Row(
+        verified="real server",
+        against="Request Tracker 5.0.3, default lifecycle, SQLite",
+        done=frozenset(
+            (
+                *("check", "first fetch", "incremental feed", "inclusive cursor", "bad record parked", "gone"),
+                *("comments in", "comments out", "files in", "files out"),
+                *("create with key", "find after lost answer", "optimistic lock", "close", "reopen"),
+                *("private CA", "contract suite against fake", "contract suite against real server"),
+            )
+        ),
+        open={
+            "closing notes": Mark("exempt", "it has no field for them; your own custom field travels"),
+            "rate limit headers": Mark("exempt", "it limits nothing; a 429 of a proxy before it is waited for"),
+        },
+    ),
     "Roundup": Row(
         verified="real server",
         against="Roundup 2.6, classic template, SQLite",
@@ -84,6 +138,24 @@ TABLE: Final[Mapping[str, Row]] = {
         ),
         open={
             "closing notes": Mark("exempt", "a classic tracker lacks the property; your own travels as a custom field"),
+        },
+    ),
+    "Xsoar": Row(
+        verified="our fake only",
+        against="the API references of XSOAR 6 and 8, and the vendor's own client; how it reopens is not documented",
+        done=frozenset(
+            (
+                *("check", "first fetch", "incremental feed", "inclusive cursor", "bad record parked", "gone"),
+                *("comments in", "comments out", "files in", "files out"),
+                *("create with key", "find after lost answer", "optimistic lock", "close", "reopen", "closing notes"),
+                *("private CA", "contract suite against fake"),
+            )
+        ),
+        open={
+            "rate limit headers": Mark(
+                "exempt", "none are documented; at most 4 calls run at a time, a 429 is waited for"
+            ),
+            "contract suite against real server": Mark("todo", "no server could be had"),
         },
     ),
 }

@@ -14,10 +14,13 @@ import httpx
 import orjson
 
 HIDDEN = "***"
+SECRETS = "lockstep.secrets"
+"""The extension of a request in which an `httpx.Auth` names secrets whose header does not look like one."""
 
 _SECRET_NAME = re.compile(
     r"pass(word|wd|phrase|code)|^pass$|pwd|secret|token|api[-_]?key|access[-_]?key|subscription[-_]?key"
-    r"|authoriz?ation|auth(?!or)|cookie|credential|assertion|jwt|private|(^|[-_])sig(nature)?$|^code$",
+    r"|authoriz?ation|auth(?!or)|cookie|credential|assertion|jwt|private|(^|[-_])sig(nature)?$"
+    r"|^(device_)?code(_verifier)?$",
     re.IGNORECASE,
 )
 _PATTERNS = (
@@ -36,7 +39,7 @@ _BODY = 64 * 1024
 
 def credentials(request: httpx.Request) -> set[str]:
     """What in this request is, or looks like, a credential: in its URL, headers and body."""
-    found: set[str] = set()
+    found: set[str] = set(request.extensions.get(SECRETS, ()))
     for name, value in request.headers.items():
         if name in _LOGIN or (_SECRET_NAME.search(name) and len(value) >= _GUESS_LENGTH):
             found.update(_of_header(name, value))

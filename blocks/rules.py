@@ -154,4 +154,11 @@ class Limits:
     closes: Annotated[int, Field(description="Incidents closed, on either side.", ge=0)] = 100
     updates: Annotated[int, Field(description="All other writes to the system.", ge=0)] = 5000
     unlinks: Annotated[int, Field(description="Links given up because the incident is gone.", ge=0)] = 20
+    drifts: Annotated[
+        int,
+        Field(
+            description="Writes, on either side, where both differ though neither was changed, as after a changed map.",
+            ge=0,
+        ),
+    ] = 100
     approval_hours: Annotated[int, Field(description="How long a stopped plan may wait.", ge=1, le=720)] = 72

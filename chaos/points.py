@@ -7,6 +7,7 @@ from typing import Final
 
 CALLS: Final = {
     "changes": "the feed's next page",
+    "everything": "a full read's next page",
     "matching": "which strangers the system's own query finds",
     "get": "one incident, read again",
     "entries": "a page's new entries",
@@ -29,6 +30,7 @@ COMMITS: Final = {
     "missing": "a record was not found",
     "asked": "what was parked is about to be read again",
     "back": "a record that was not found is there again",
+    "reconcile": "what a full read found is decided again",
     "settle": "what became of writes without an answer",
     "plan": "lines of a plan",
     "release": "a plan, whole",
@@ -39,7 +41,7 @@ COMMITS: Final = {
     "trouble": "what keeps a mirror from working",
     "trouble over": "it works again",
 }
-"""Commits of the mirror's process, as in `Database.begin`."""
+"""Commits of the mirror's process, as in `Database.begin` and `Database.commit`."""
 
 PEOPLE: Final = {
     "create": "a person's incident",
@@ -52,6 +54,12 @@ PEOPLE: Final = {
     "decision": "a person agrees to a held plan, or does not",
 }
 """Commits of what people do in the store."""
+
+CACHE: Final = {
+    "cache": "a value of the integration cache, kept or forgotten",
+    "rekey": "a batch of values, under a new key",
+}
+"""Commits that no mirror needs: their own tests die there."""
 
 IN_FLIGHT: Final = (
     *(f"{when} {call}" for call in ("create", "update", "add_entry") for when in ("before", "after")),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerContext
@@ -17,7 +17,7 @@ from blocks.errors import LockstepError
 from blocks.incidents import Roundup
 from blocks.store import Database
 from blocks.store import Store as StoreBlock
-from blocks.store.locks import hold
+from blocks.store.locks import Lock, hold
 from chaos.compare import Found, compare
 from chaos.director import Director, Quota, Tally
 from chaos.insiders import InStore, noted
@@ -28,6 +28,8 @@ from chaos.weather import CALM, changing
 from chaos.worker import Guarded, let_time_pass
 from flows.cycle import lock_name
 from tasks.mirroring.cycle import cycle
+from tasks.mirroring.mirror import Mirroring
+from tasks.mirroring.reconcile import reconcile
 from tasks.mirroring.replay import read_asked
 
 ROUNDS = 60
@@ -97,6 +99,8 @@ async def finish(world: Universe, crowds: list[InTracker], seed: str, ended: End
         steward = InStore(database, world.folder / "book", "steward", Random(f"{seed} steward"))
         # What waits for a person is decided once everything has come in, and what this brings with it once more.
         for _ in range(2):
+            for name in world.mirrors:
+                await one_turn(world, database, name, reconcile_it)
             ended.found.different += await settled(world, database)
             await steward.tidy(all_of_it=True)
         ended.found.different += await settled(world, database)
@@ -125,7 +129,7 @@ async def settled(world: Universe, database: Database) -> list[str]:
     before, quiet = "", 0
     for _ in range(ROUNDS):
         for name in world.mirrors:
-            await one_cycle(world, database, name)
+            await one_turn(world, database, name)
         store = await Store.read(database)
         now = f"{store.rows['incident']}{store.rows['link']}{store.rows['entry_link']}{store.rows['parked']}"
         quiet = quiet + 1 if now == before and not store.restless else 0
@@ -141,21 +145,35 @@ async def idle(world: Universe, database: Database) -> list[str]:
     wrong = []
     for name, one in world.trackers.items():
         before = (await one.see())["calls"]
-        await one_cycle(world, database, name)
+        await one_turn(world, database, name)
         after = Counter((await one.see())["calls"]) - Counter(before)
         wrong += [f"an idle cycle of {name} sends {call}" for call in after if call.startswith(WRITES)]
     return wrong
 
 
-async def one_cycle(world: Universe, database: Database, name: str) -> None:
-    """One cycle of a mirror, as a flow runs it."""
+async def cycle_it(m: Mirroring, lock: Lock) -> None:
+    """One cycle."""
+    await read_asked(m)
+    await cycle(m, steps=Guarded(m, lock))
+
+
+async def reconcile_it(m: Mirroring, lock: Lock) -> None:
+    """Everything is read on both sides."""
+    await reconcile(m, dry=False, steps=Guarded(m, lock))
+
+
+async def one_turn(
+    world: Universe,
+    database: Database,
+    name: str,
+    work: Callable[[Mirroring, Lock], Awaitable[None]] = cycle_it,
+) -> None:
+    """One turn of a mirror, as a flow runs it."""
     mirror = world.mirrors[name]
     system = mirror.system()
     try:
         async with system, hold(database, lock_name(system), wait=10) as lock:
             await let_time_pass(database)
-            m = await mirror.open(database, system)
-            await read_asked(m)
-            await cycle(m, steps=Guarded(m, lock))
+            await work(await mirror.open(database, system), lock)
     except LockstepError as error:
         print(f"  {name}: {error}")

@@ -8,8 +8,9 @@ from typing import Any
 import orjson
 
 from tests.fakes.people import People
-from tests.fakes.roundup import FakeRoundup, Reply, serve
+from tests.fakes.roundup import FakeRoundup
 from tests.fakes.tracker import Conflict, Tracker, Usage
+from tests.fakes.wire import Reply, serve
 
 USERS = ("bob", "carol")
 COLOURS = ("blue", "green", "red")
@@ -72,4 +73,4 @@ class Watched(FakeRoundup):
 
 
 if __name__ == "__main__":
-    serve(Watched())
+    serve(Watched(), base="/tracker/")

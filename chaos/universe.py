@@ -32,8 +32,8 @@ PATIENCE: Final = 1.5
 
 HERE: Final = "postgresql:///test?host=/var/run/postgresql"
 ENDLESS: Final = 1_000_000_000
-FREE: Final = Limits(creates=ENDLESS, closes=ENDLESS, updates=ENDLESS, unlinks=ENDLESS)
-NONE: Final = Limits(creates=0, closes=0, updates=0, unlinks=0)
+FREE: Final = Limits(creates=ENDLESS, closes=ENDLESS, updates=ENDLESS, unlinks=ENDLESS, drifts=ENDLESS)
+NONE: Final = Limits(creates=0, closes=0, updates=0, unlinks=0, drifts=0)
 
 
 class Quick(Roundup):

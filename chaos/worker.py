@@ -21,6 +21,7 @@ from blocks.errors import Busy, LockstepError
 from blocks.store import Database, Store
 from blocks.store.links import INCIDENT, PARKED
 from blocks.store.locks import Lock, hold
+from chaos.damage import drift
 from chaos.insiders import InStore, now
 from chaos.universe import FREE, NONE, Mirror
 from flows.cycle import lock_name
@@ -28,10 +29,14 @@ from tasks.mirroring.apply import Applied
 from tasks.mirroring.cycle import Steps, cycle
 from tasks.mirroring.mirror import Mirroring
 from tasks.mirroring.plan import PLAN
+from tasks.mirroring.reconcile import reconcile
 from tasks.mirroring.replay import read_asked
 from tasks.mirroring.trouble import forget, remember
 
 KILLED = "killed here"
+RECONCILES = 0.1
+"""How often a turn is a reconcile."""
+
 STAYS = timedelta(seconds=1)
 """How long a held plan waits for a person before its deadline passes."""
 
@@ -124,7 +129,7 @@ async def _mirror(life: Life, mirror: Mirror) -> None:
                         m = await mirror.open(database, system, limits=limits, look_back=look_back)
                         if await _asked(m):
                             await read_asked(m)
-                        await cycle(m, only=only, steps=Guarded(m, lock))
+                        await _turn(m, lock, dice, only)
                     await forget(database, mirror.name)
                     limits = limits if dice.random() < 0.7 else FREE
                     await asyncio.sleep(dice.uniform(0, 0.1))
@@ -133,6 +138,16 @@ async def _mirror(life: Life, mirror: Mirror) -> None:
         except LockstepError as error:
             await remember(database, mirror.name, type(error).__name__)
             await asyncio.sleep(dice.uniform(0.05, 0.3))
+
+
+async def _turn(m: Mirroring, lock: Lock, dice: Random, only: Sequence[int] | None) -> None:
+    """A cycle, or now and then a reconcile, of a store that may have been damaged."""
+    steps = Guarded(m, lock)
+    if dice.random() < RECONCILES:
+        await drift(m.database, m.system_id, dice)
+        await reconcile(m, dry=dice.random() < 0.2, steps=steps)
+    else:
+        await cycle(m, only=only, steps=steps)
 
 
 async def _some(database: Database, dice: Random, most: int) -> Sequence[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,9 +12,10 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from blocks.contracts import IncidentSystem
-from blocks.errors import Busy, LockstepError, Misconfigured
+from blocks.errors import Busy, LockstepError
 from blocks.rules import Intake, Limits, Rules
-from blocks.store import Database, Store
+from blocks.store import Database
+from blocks.store.block import the_store
 from blocks.store.locks import hold
 from tasks.incidents import Turn
 from tasks.mirroring.facts import gather_facts, incidents_of
@@ -24,22 +26,8 @@ from tasks.mirroring.trouble import forget, remember
 from tasks.reports import cycle_report, did_something, key_of, leave, sample_report, summary
 from tasks.signals import emit, named, of_cycle, of_failure, of_incidents, of_waiting
 
-STORE = "main"
 WAIT = 60.0
 """Seconds that a run waits for the one before it."""
-
-
-async def the_store() -> Database:
-    """This installation's store, opened: the block `lockstep-store/main`. Misconfigured if there is none."""
-    try:
-        store: Store = await Store.aload(STORE)
-    except ValueError:
-        message = (
-            f"there is no block {Store.get_block_type_slug()}/{STORE}: `make run` makes it, or add it under Blocks "
-            "with the address of your store"
-        )
-        raise Misconfigured(message, system="store", call="open") from None
-    return await store.open()
 
 
 @asynccontextmanager
@@ -67,7 +55,12 @@ async def turn_of(
 
 def lock_name(system: IncidentSystem) -> str:
     """The lock under which one cycle at a time runs."""
-    return f"mirror:{system.fingerprint()}"
+    return lock_of(system.fingerprint())
+
+
+def lock_of(fingerprint: str) -> str:
+    """The same, by the system's fingerprint."""
+    return f"mirror:{fingerprint}"
 
 
 async def told(turn: Turn, work: Awaitable[None]) -> str:
@@ -108,19 +101,31 @@ async def one_turn(
     rules: Rules,
     limits: Limits | None = None,
 ) -> State[Any]:
-    """Do one turn's work; answers how the run ends: Completed with its counts, Busy, or Failed in the error's words."""
+    """Do one turn's work; answers how the run ends."""
+
+    async def one(database: Database) -> tuple[str, Counter[str]]:
+        async with turn_of(database, system, mirror, intake=intake, rules=rules, limits=limits) as turn:
+            return await told(turn, work(turn)), turn.m.tally.counts
+
+    return await ended(system, mirror, one)
+
+
+async def ended(
+    system: IncidentSystem, mirror: str, work: Callable[[Database], Awaitable[tuple[str, Counter[str]]]]
+) -> State[Any]:
+    """Do a mirror's work; answers how the run ends: Completed with its counts, Busy, or Failed in the error's words."""
     database = None
     try:
         database = await the_store()
-        async with system, turn_of(database, system, mirror, intake=intake, rules=rules, limits=limits) as turn:
-            words = await told(turn, work(turn))
+        async with system:
+            words, counts = await work(database)
         await forget(database, mirror)
     except Busy as error:
         return Completed(name="Busy", message=str(error), data={})
     except LockstepError as error:
         await tell_failure(mirror, system, error, database)
         return Failed(message=str(error), data=error)
-    return Completed(message=words, data=dict(turn.m.tally.counts))
+    return Completed(message=words, data=dict(counts))
 
 
 async def tell_failure(mirror: str, system: IncidentSystem, error: LockstepError, database: Database | None) -> None:

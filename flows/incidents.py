@@ -11,7 +11,7 @@ from pydantic import Field
 
 from blocks.errors import LockstepError, Refused
 from blocks.store.audit import Actor
-from flows.cycle import the_store
+from blocks.store.block import the_store
 from tasks.mirroring.people import replay, resolve
 
 Name = Annotated[str, Field(min_length=1)]
@@ -32,7 +32,7 @@ async def resolve_conflict(
     """
     try:
         database = await the_store()
-        await resolve(database, incident, field.strip(), keep, mirror.strip(), _actor(your_name), datetime.now(UTC))
+        await resolve(database, incident, field.strip(), keep, mirror.strip(), actor_of(your_name), datetime.now(UTC))
     except LockstepError as error:
         return Failed(message=str(error), data=error)
     return Completed(message=f"{field} of incident {incident}: the {keep}'s value stays")
@@ -56,11 +56,12 @@ async def replay_parked(
             message = "say what to replay: a mirror's name, or numbers"
             raise Refused(message, system="store", call="replay")
         database = await the_store()
-        numbers = await replay(database, ids, mirror.strip(), _actor(your_name), datetime.now(UTC))
+        numbers = await replay(database, ids, mirror.strip(), actor_of(your_name), datetime.now(UTC))
     except LockstepError as error:
         return Failed(message=str(error), data=error)
     return Completed(message=f"{len(numbers)} parked: the next cycle of their mirror tries them again")
 
 
-def _actor(name: str) -> Actor:
+def actor_of(name: str) -> Actor:
+    """A person, as they typed their name, in this run."""
     return Actor(name, str(flow_run.id or ""))

@@ -14,7 +14,8 @@ from blocks.errors import Busy, LockstepError
 from blocks.incidents import AnyIncidentSystem
 from blocks.rules import Intake, Limits, Rules
 from blocks.store import Database
-from flows.cycle import one_turn, the_store, told, turn_of
+from blocks.store.block import the_store
+from flows.cycle import one_turn, told, turn_of
 from flows.forever import forever
 from flows.patience import Patience, again, forget_results
 from tasks.incidents import Turn

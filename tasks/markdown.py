@@ -7,13 +7,20 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import quote
 
-SPECIAL = frozenset("\\`*_{}[]()<>#|!&~\"'$:^=+-")
-"""Shown as numbers, which no reader of Markdown takes for structure."""
+SPECIAL = frozenset("\\`*_{}[]()<>#|!&~$^")
+"""Written with a backslash, which makes text of them in both of Prefect's UIs: the first shows numbers of characters
+(&#60;) as they are written."""
 
 JOINER = "\u2060"
 """Unseen, and keeps readers that make links of plain text from seeing one."""
 
-_LINKS = re.compile(r"(://|\bwww(?=\.)|@)", re.IGNORECASE)
+LINE = 1999
+"""Characters of a line of prose: a value is read no further than 2,000."""
+
+_LEADING = re.compile(r"^([0-9]*)([-+=.])")
+"""What makes a list or an underline of a line that begins so."""
+
+_LINKS = re.compile(r"(:(?=//)|\bwww(?=\.)|@)", re.IGNORECASE)
 
 
 def text(value: object, longest: int = 80) -> str:
@@ -22,14 +29,27 @@ def text(value: object, longest: int = 80) -> str:
     if len(shown) > longest:
         shown = shown[: longest - 1] + "…"
     pieces = _LINKS.split(shown)
-    return "".join(f"{_escaped(piece)}{JOINER}" if n % 2 else _escaped(piece) for n, piece in enumerate(pieces))
+    line = "".join(f"{_escaped(piece)}{JOINER}" if n % 2 else _escaped(piece) for n, piece in enumerate(pieces))
+    return _LEADING.sub(r"\1\\\2", line)
+
+
+def prose(value: object, longest: int = 4000) -> str:
+    """A text from outside, line by line, in one cell of a table; cut to so many characters."""
+    shown = "" if value is None else str(value)
+    lines = (shown[: longest - 1] + "…" if len(shown) > longest else shown).splitlines()
+    return "<br>".join(text(line, LINE) if line.strip() else "" for line in lines) or text(None)
 
 
 def link(words: object, url: str) -> str:
     """A link to an address of http or https; only its words, where it is another."""
     if not url.startswith(("http://", "https://")):
         return text(words)
-    return f"[{text(words)}]({quote(url, safe=':/?#@&=%,;+~.-_')})"
+    return f"[{text(words)}]({address(url)})"
+
+
+def address(url: str) -> str:
+    """An address of http or https in which nothing ends a link or begins markup; nothing, where it is another."""
+    return quote(url, safe=":/?#@&=%,;+~.-_") if url.startswith(("http://", "https://")) else ""
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -53,4 +73,4 @@ def _plain(value: object) -> str:
 
 
 def _escaped(piece: str) -> str:
-    return "".join(f"&#{ord(c)};" if c in SPECIAL else c for c in piece)
+    return "".join(f"\\{c}" if c in SPECIAL else c for c in piece)

@@ -10,9 +10,10 @@ import re
 from collections.abc import Awaitable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
+from uuid import UUID
 
 import httpx
-from prefect.artifacts import acreate_markdown_artifact
+from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from prefect.exceptions import PrefectException
 
 from blocks.contracts import IncidentSystem
@@ -52,8 +53,8 @@ ACTIONS = {
     "edited": "changed in the store",
     "closed": "closed in the store",
     "reopened": "reopened in the store",
-    "commented": "entry came",
-    "attached": "file came",
+    "commented": "entry added in the store",
+    "attached": "file added in the store",
     "sent new": "created in the system",
     "sent": "changed in the system",
     "sent entry": "entry sent",
@@ -101,11 +102,16 @@ def cycle_report(mirror: str, system: IncidentSystem, tally: Tally, facts: Facts
 
 
 def _change(system: IncidentSystem, row: Mapping[str, Any]) -> tuple[str, ...]:
+    return (*_who(system, row), *act(row))
+
+
+def act(row: Mapping[str, Any]) -> tuple[str, str]:
+    """A line of the audit: what was done, and the first fields from what to what."""
     changes: Mapping[str, Sequence[Any]] = row["changes"] or {}
     entry = row["action"] in {"commented", "attached", "sent entry"}
     moves = [f"{text(name)}: {text(a, 40)} → {text(b, 40)}" for name, (a, b) in list(changes.items())[:4] if not entry]
     moves += ["…"] if len(changes) > len(moves) and moves else []
-    return (*_who(system, row), ACTIONS.get(row["action"], text(row["action"])), "<br>".join(moves))
+    return ACTIONS.get(row["action"], text(row["action"])), "<br>".join(moves)
 
 
 def _who(system: IncidentSystem, row: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -206,9 +212,14 @@ def key_of(*words: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", " ".join(words).lower()).strip("-")[:200] or "lockstep"
 
 
-async def leave(markdown: str, key: str, description: str) -> None:
-    """Leave a Markdown artifact at the run."""
-    await unless_silent(acreate_markdown_artifact(markdown, key=key, description=description))
+async def leave(markdown: str, key: str, description: str) -> UUID | None:
+    """Leave a Markdown artifact at the run; answers its id, None if the server did not take it."""
+    return await unless_silent(acreate_markdown_artifact(markdown, key=key, description=description))
+
+
+async def leave_table(rows: list[dict[str, Any]], key: str, description: str) -> UUID | None:
+    """Leave a table artifact at the run, of plain values; answers its id, None if the server did not take it."""
+    return await unless_silent(acreate_table_artifact(rows, key=key, description=description))
 
 
 async def unless_silent(work: Awaitable[T]) -> T | None:

@@ -2,15 +2,17 @@
 
 A signal is about `lockstep.<noun>.<id>`; its payload has the bare id.
 
-| signal | about | payload, beside `mirror` and `system` |
+| signal | about | payload, beside `mirror` and `system` (which no report has) |
 |---|---|---|
 | lockstep.incident.created, .updated, .closed | incident.<number> | incident_id, title, status, severity, type, owner |
 | lockstep.mirror.finished, .backfilled | mirror.<name> | counts |
+| lockstep.mirror.reconciled | mirror.<name> | found, dry_run |
 | lockstep.mirror.failed | mirror.<name> | kind, error |
 | lockstep.attention.connection | mirror.<name> | kind, error |
 | lockstep.attention.conflict | mirror.<name> | count, conflicts: incident_id and field of the first |
 | lockstep.attention.parked | mirror.<name> | count, parked: parked_id, kind, incident_id and error of the first |
 | lockstep.attention.brake | plan.<number> | plan_id, reason, writes, deadline |
+| lockstep.attention.approval | report.<number> | report_id, title, incidents, target, deadline |
 
 `lockstep.incident.*` is sent for the first 50 incidents of a cycle and never in a first fetch, for which `.backfilled`
 stands. `lockstep.attention.*` is sent once, when something new waits.
@@ -95,6 +97,12 @@ def of_cycle(mirror: str, system: str, tally: Tally, *, first_fetch: bool) -> li
     return [_of_mirror(event, mirror, payload) for event in [*events, "lockstep.mirror.finished"]]
 
 
+def of_reconcile(mirror: str, system: str, counts: Mapping[str, int], *, dry: bool) -> Signal:
+    """The end of a reconcile, and how much it found of each kind."""
+    payload = {"mirror": mirror, "system": system, "found": dict(counts), "dry_run": dry}
+    return _of_mirror("lockstep.mirror.reconciled", mirror, payload)
+
+
 def of_waiting(m: Mirroring, mirror: str, facts: Facts) -> list[Signal]:
     """What is new and waits for a person."""
     about = {"mirror": mirror, "system": m.system.fingerprint()}
@@ -122,6 +130,18 @@ def _brake(about: Mapping[str, str], plan: Row, writes: int) -> Signal:
         "deadline": plan["deadline"].isoformat(),
     }
     return Signal("lockstep.attention.brake", f"lockstep.plan.{plan['id']}", f"plan {plan['id']}", payload)
+
+
+def of_report(row: Row) -> Signal:
+    """A report that waits for a person."""
+    payload = {
+        "report_id": row["id"],
+        "title": row["title"],
+        "incidents": row["facts"]["incidents"],
+        "target": row["target"],
+        "deadline": row["deadline"].isoformat(),
+    }
+    return Signal("lockstep.attention.approval", f"lockstep.report.{row['id']}", f"report {row['id']}", payload)
 
 
 def of_failure(mirror: str, system: str, error: LockstepError, *, new: bool) -> list[Signal]:

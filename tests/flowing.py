@@ -16,9 +16,14 @@ from prefect.logging import disable_run_logger
 
 import flows.approve
 import flows.cycle
+import flows.edit
+import flows.find
 import flows.incidents
+import flows.keys
+import flows.links
 import flows.mirror
 import flows.playbooks.triage
+import flows.reports
 import tasks.progress
 import tasks.reports
 import tasks.signals
@@ -39,6 +44,7 @@ class Told:
 
     events: list[tuple[str, dict[str, str], dict[str, Any]]] = field(default_factory=list)
     artifacts: list[tuple[str, str]] = field(default_factory=list)
+    tables: list[tuple[str, list[dict[str, Any]]]] = field(default_factory=list)
     progress: list[float] = field(default_factory=list)
     tasks: list[str] = field(default_factory=list)
     second_try: bool = False
@@ -55,7 +61,7 @@ class Told:
 
     def clear(self) -> None:
         """Forget what was told so far."""
-        for kept in (self.events, self.artifacts, self.progress, self.tasks):
+        for kept in (self.events, self.artifacts, self.tables, self.progress, self.tasks):
             kept.clear()
 
 
@@ -78,6 +84,10 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
         kept.artifacts.append((key, text))
         return uuid4()
 
+    async def table(rows: list[dict[str, Any]], *, key: str, description: str) -> UUID:
+        kept.tables.append((key, rows))
+        return uuid4()
+
     async def moved(share: float, **_: Any) -> UUID:
         kept.progress.append(share)
         return uuid4()
@@ -90,6 +100,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
 
     monkeypatch.setattr(prefect.Task, "__call__", call)
     monkeypatch.setattr(tasks.reports, "acreate_markdown_artifact", markdown)
+    monkeypatch.setattr(tasks.reports, "acreate_table_artifact", table)
     monkeypatch.setattr(tasks.progress, "acreate_progress_artifact", moved)
     monkeypatch.setattr(tasks.progress, "aupdate_progress_artifact", moved_again)
     monkeypatch.setattr(tasks.signals, "emit_event", event)
@@ -104,12 +115,13 @@ def documented() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for row in (tasks.signals.__doc__ or "").splitlines():
         if row.startswith("| lockstep."):
-            names, _, payload = (cell.strip() for cell in row.strip("|").split("|"))
+            names, about, payload = (cell.strip() for cell in row.strip("|").split("|"))
+            beside = set() if about.startswith("report.") else {"mirror", "system"}
             first, *others = names.split(", ")
             stem = first.rpartition(".")[0]
             words = set(re.sub(r": .*", "", payload).split(", "))
             for name in (first, *(f"{stem}{other}" for other in others)):
-                found[name] = words | {"mirror", "system"}
+                found[name] = words | beside
     return found
 
 
@@ -120,7 +132,10 @@ def in_store(database: Database, monkeypatch: pytest.MonkeyPatch) -> Database:
     async def the_store() -> Database:
         return database
 
-    for module in (flows.cycle, flows.mirror, flows.incidents, flows.approve, flows.playbooks.triage):
+    for module in (
+        flows.cycle, flows.mirror, flows.incidents, flows.approve, flows.playbooks.triage, flows.find, flows.edit,
+        flows.links, flows.reports, flows.keys,
+    ):  # fmt: skip
         monkeypatch.setattr(module, "the_store", the_store)
     return database
 

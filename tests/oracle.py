@@ -24,6 +24,9 @@ TABLES = (
     tables.Incident, tables.Link, tables.Entry, tables.EntryLink, tables.Intent, tables.Parked, tables.Conflict,
     tables.Plan, tables.PlanLine, tables.Audit,
 )  # fmt: skip
+BY_RULE = {"closed side", "unlinked"}
+"""What a reconcile may find at rest."""
+
 DECIDED = {"edited", "closed", "reopened"}
 
 
@@ -102,6 +105,33 @@ async def judge(bench: Bench, ledger: Ledger) -> None:
     _entries_here(bench, facts, mirrors)
     _audit(facts, ledger)
     _nothing_lost(bench, facts, mirrors, ledger)
+
+
+async def mended(bench: Bench) -> bool:
+    """What nobody could know without reading everything: records that are gone, or there again. Nothing else.
+
+    Answers whether there was any.
+    """
+    found = [await _finds(bench, name, BY_RULE | {"gone", "missed"}, dry=False) for name in bench.mirrors]
+    return any(kinds - BY_RULE for kinds in found)
+
+
+async def nothing_to_mend(bench: Bench) -> None:
+    """A reconcile finds only what is listed by rule, sends nothing, and changes nothing."""
+    before = await snapshot(bench)
+    for name, one in bench.mirrors.items():
+        for dry in (True, False):
+            await _finds(bench, name, BY_RULE, dry=dry)
+            assert not WRITES & set(one.world.calls), f"a reconcile of {name} calls {one.world.calls}"
+    assert await snapshot(bench) == before, "a reconcile with nothing to mend changes the store"
+
+
+async def _finds(bench: Bench, name: str, allowed: set[str], *, dry: bool) -> set[str]:
+    world = bench.mirrors[name].world
+    _, findings = await bench.reconcile(name, dry=dry, after=world.lag + world.tick)
+    wrong = {kind: found for kind, found in findings.listed.items() if kind not in allowed}
+    assert not wrong, f"a reconcile of {name} finds {wrong}"
+    return set(findings.counts)
 
 
 def _pairs(bench: Bench, facts: Facts, mirror: Mirroring, name: str, links: list[dict[str, Any]]) -> None:

@@ -101,7 +101,7 @@ async def add_system(database: Database, fingerprint: str, *, creates: bool = Tr
     return number
 
 
-async def add_link(database: Database, system_id: int, incident_id: int, **values: Any) -> int:
+async def add_link(database: Database, system_id: int, incident_id: int | None, **values: Any) -> int:
     """A link, clean unless told otherwise; answers its id."""
     async with database.begin("link") as connection:
         number = await database.draw(connection, "link", 1)

@@ -9,7 +9,7 @@ from typing import Literal
 import pytest
 
 from bench import __main__ as bench
-from bench import fetch, mirror
+from bench import fetch, mirror, reconcile
 from bench.harness import Bound, Figure, NotMeasured, Workshop, in_turns, must_be
 from blocks.errors import Unavailable
 
@@ -106,7 +106,7 @@ def test_each_figure_of_the_table_is_measured() -> None:
     names = {name for names in bench.FIGURES.values() for name in names}
     assert names >= {
         "fetch.engine_ratio", "fetch.flow_overhead", "fetch.ratio_to_dlt", "mirror.calls", "mirror.cost_vs_links",
-        "mirror.idle", "mirror.parallel", "memory.backfill",
+        "mirror.idle", "mirror.parallel", "memory.backfill", "reconcile.100k",
     }  # fmt: skip
 
 
@@ -115,10 +115,12 @@ async def test_a_tiny_run_measures_what_it_says(tmp_path: Path) -> None:
     async with workshop.stack:
         ratio = await fetch.engine_ratio(workshop, incidents=30)
         calls = await mirror.calls(workshop, incidents=12, each=3)
-    for found, function in ((ratio, fetch.engine_ratio), (calls, mirror.calls)):
+        full = await reconcile.full(workshop, links=30, drifted=2)
+    for found, function in ((ratio, fetch.engine_ratio), (calls, mirror.calls), (full, reconcile.full)):
         assert tuple(one.name for one in found) == bench.FIGURES[function]
     floor, engine, _, both = ratio
     assert both.values == [engine.values[0] / floor.values[0]]
     assert both.values[0] > 0
     assert all(one.ok for one in calls)
-    assert all(set(one.row()) == SHAPE for one in [*ratio, *calls])
+    assert full[1].values[0] > 0
+    assert all(set(one.row()) == SHAPE for one in [*ratio, *calls, *full])

@@ -20,7 +20,7 @@ from blocks.incidents._roundup import FIELDS
 from chaos.compare import DOUBT, Found, compare
 from chaos.director import Quota, Tally, is_in_flight, warm
 from chaos.people import Deed
-from chaos.points import CALLS, COMMITS, IN_FLIGHT, PEOPLE, TABLE
+from chaos.points import CACHE, CALLS, COMMITS, IN_FLIGHT, PEOPLE, TABLE
 from chaos.sides import Store, There
 from chaos.stage import play
 from chaos.universe import universe
@@ -35,7 +35,8 @@ VERBS = {
     if inspect.iscoroutinefunction(getattr(IncidentSystem, name)) and not name.startswith("__")
 } | {"changes", "content", "everything"}
 STREAMED = {
-    ("pull.py", "changes"): "each page is between two points, reached by hand",
+    ("pull.py", "changes"): "each page is between two points, reached in `ahead`",
+    ("reconciling.py", "everything"): "as it",
     ("entries.py", "content"): "its reading to the end is one call",
     ("sample.py", "changes"): "a sample stores nothing",
 }
@@ -57,13 +58,13 @@ def test_the_table_holds_every_remote_call_and_every_commit_of_the_engine() -> N
         name, words = ast.unparse(call.func), words_of(call)
         if name == "at" and words:
             remote.add(words)
-        elif name == "reach" and words:
-            remote.add(words.removeprefix("before ").removeprefix("after "))
-        elif name.endswith("database.begin"):
+        elif name == "ahead":
+            remote.add(ast.literal_eval(call.args[1]))
+        elif name.endswith(("database.begin", "database.commit")):
             assert words, f"a commit without a name of its own: {ast.unparse(call)}"
             commits.add(words)
     assert remote == set(CALLS)
-    assert commits == set(COMMITS) | set(PEOPLE)
+    assert commits == set(COMMITS) | set(PEOPLE) | set(CACHE)
     assert len(TABLE) == 2 * (len(CALLS) + len(COMMITS) + len(PEOPLE))
     assert set(IN_FLIGHT) <= TABLE
 
@@ -89,7 +90,7 @@ def test_nobody_writes_to_the_store_but_through_a_commit_with_a_name() -> None:
         for call in calls(file)
         if (name := ast.unparse(call.func)).endswith((".engine.begin", ".engine.connect", ".connection.begin"))
     }
-    assert opened == {"database.py: self.engine.connect"}
+    assert opened == {"database.py: self.engine.connect", "file.py: self.engine.connect"}
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ import pytest
 from blocks.rules import Limits
 from tasks.decide.brake import trips
 
-LIMITS = Limits(creates=3, closes=3, updates=3, unlinks=3)
+LIMITS = Limits(creates=3, closes=3, updates=3, unlinks=3, drifts=3)
 COUNTED = {"create": "creates", "close": "closes", "update": "updates", "entry": "updates", "unlink": "unlinks"}
+COUNTED |= {"drift": "drifts"}
 
 
 @pytest.mark.parametrize("kind", COUNTED)
@@ -27,8 +28,8 @@ def test_it_says_how_many_of_what_and_what_is_allowed() -> None:
 
 
 def test_each_limit_that_is_passed_is_named() -> None:
-    reasons = trips(LIMITS, {"create": 4, "close": 4, "update": 4, "unlink": 4}, {})
-    assert [reason.split()[1] for reason in reasons] == ["creates", "closes", "updates", "unlinks"]
+    reasons = trips(LIMITS, {"create": 4, "close": 4, "update": 4, "unlink": 4, "drift": 4}, {})
+    assert [reason.split()[1] for reason in reasons] == ["creates", "closes", "updates", "unlinks", "drifts"]
 
 
 def test_updates_and_entries_share_their_limit() -> None:
@@ -38,7 +39,7 @@ def test_updates_and_entries_share_their_limit() -> None:
 
 @pytest.mark.parametrize("kind", ["store", "gone", "approved"])
 def test_what_only_changes_the_store_or_was_approved_is_free(kind: str) -> None:
-    assert not trips(Limits(creates=0, closes=0, updates=0, unlinks=0), {kind: 1000}, {kind: 1000})
+    assert not trips(Limits(creates=0, closes=0, updates=0, unlinks=0, drifts=0), {kind: 1000}, {kind: 1000})
 
 
 def test_a_limit_of_nothing_stops_the_first_write() -> None:

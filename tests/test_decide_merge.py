@@ -73,6 +73,21 @@ def test_a_value_of_theirs_that_means_the_same_writes_nothing() -> None:
     assert (result.patch, result.to_store) == ({}, {})
 
 
+def test_what_the_system_only_takes_on_by_itself_is_compared_and_never_sent() -> None:
+    states = {"on": "new", "seen": "active", "well": "resolved"}
+    back = {"new": "on", "active": "seen", "resolved": "well", "closed": "well"}
+    fields = FieldMap((Field("status", "state", states, back, observed=frozenset({"resolved", "closed"})),))
+    result = merged({"status": "closed"}, {"state": "on"}, base_store={"status": "new"}, fields=fields)
+    assert (result.patch, result.unmapped, result.waits) == ({}, [("status", "closed")], False)
+    result = merged({"status": "active"}, {"state": "on"}, base_store={"status": "new"}, fields=fields)
+    assert result.patch == {"state": "seen"}
+    result = merged(
+        {"status": "closed"}, {"state": "well"},
+        base_store={"status": "new"}, base_system={"state": "on"}, fields=fields,
+    )  # fmt: skip
+    assert ([row.ours for row in result.agreed], result.patch, result.to_store) == (["status"], {}, {})
+
+
 def test_a_newly_mapped_field_agrees_where_both_stand() -> None:
     rules = Rules(custom=[CustomField("site", "location")])
     fields = MAP.extended([], rules.custom)

@@ -12,14 +12,20 @@ from prefect.utilities.callables import parameter_schema
 
 from flows.approve import approve_or_reject
 from flows.check import check_connection
+from flows.edit import edit_incident
 from flows.fetch import fetch_incidents
+from flows.find import find_incidents
 from flows.incidents import replay_parked, resolve_conflict
+from flows.keys import rotate_keys
+from flows.links import link, unlink
 from flows.mirror import mirror_incidents
 from flows.playbooks.triage import triage_incident
+from flows.reconcile import reconcile_mirror
+from flows.reports import make_report
 
 FLOWS = (
-    approve_or_reject, check_connection, fetch_incidents, mirror_incidents, replay_parked, resolve_conflict,
-    triage_incident,
+    approve_or_reject, check_connection, edit_incident, fetch_incidents, find_incidents, link, make_report,
+    mirror_incidents, reconcile_mirror, replay_parked, resolve_conflict, rotate_keys, triage_incident, unlink,
 )  # fmt: skip
 
 
@@ -57,7 +63,7 @@ def test_defaults_are_what_json_keeps(flow: Flow[..., Any]) -> None:
     assert json.loads(json.dumps(schema(flow))) == schema(flow)
 
 
-@pytest.mark.parametrize("flow", [fetch_incidents, mirror_incidents], ids=lambda flow: flow.name)
+@pytest.mark.parametrize("flow", [fetch_incidents, mirror_incidents, reconcile_mirror], ids=lambda flow: flow.name)
 def test_rules_intake_and_the_rest_are_set_apart(flow: Flow[..., Any]) -> None:
     """A schedule's parameters replace top-level parameters whole."""
     assert {"mirror", "system", "intake", "rules"} < set(schema(flow)["properties"])

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import html
 import re
+import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.markdown import JOINER, link, pie, table, text
+from tasks.markdown import link, pie, prose, table, text
+from tests.reading import bare, read
 
-STRUCTURE = re.compile(r"[\\`*_{}\[\]()<>|!~\"$^]")
-
-
-def read(shown: str) -> str:
-    """What a person reads."""
-    return html.unescape(shown).replace(JOINER, "")
+STRUCTURE = re.compile(r"[\\`*_{}\[\]()<>#|!&~$^]")
 
 
 @given(
@@ -25,8 +21,8 @@ def read(shown: str) -> str:
 def test_nothing_of_a_value_is_structure_and_all_of_it_can_be_read(value: str) -> None:
     shown = text(value)
     assert read(shown) == value
-    assert not STRUCTURE.search(shown)
-    assert not re.search(r"(?<!&)#", shown)
+    assert not STRUCTURE.search(bare(shown))
+    assert not re.match(r"[-+=]|[0-9]+\.", shown)
 
 
 @pytest.mark.parametrize(
@@ -47,9 +43,9 @@ def test_nothing_of_a_value_is_structure_and_all_of_it_can_be_read(value: str) -
 )
 def test_a_value_stays_in_its_cell(value: str) -> None:
     (_, _, row) = table(("one", "two"), [(text(value), "next")])
-    assert row.count("|") == 3
+    assert bare(row).count("|") == 3
     assert "\n" not in row
-    assert not re.search(r"https?://|www\.|\w@\w|]\(|<|`", row)
+    assert not re.search(r"https?://|www\.|\w@\w|]\(|<|`", bare(row))
 
 
 def test_a_text_without_end_is_cut() -> None:
@@ -81,6 +77,31 @@ def test_only_addresses_of_the_web_become_links() -> None:
 def test_one_kind_of_count_makes_no_chart() -> None:
     assert pie("x", {"a": 3, "b": 0}) == []
     assert '    "b" : 2' in pie("x", {"a": 3, "b": 2})
+
+
+def test_a_list_cannot_begin_in_a_value() -> None:
+    assert [text(value) for value in ("- a", "+ a", "1. a", "== a")] == ["\\- a", "\\+ a", "1\\. a", "\\== a"]
+    assert text("2026-11-24 a-b") == "2026\\-11-24 a-b"
+
+
+@given(st.text(max_size=200))
+def test_prose_keeps_its_lines_and_nothing_of_them_is_structure(value: str) -> None:
+    shown = prose(value)
+    assert not STRUCTURE.search(bare(shown).replace("<br>", ""))
+    assert "\n" not in shown
+    if value.strip() and "<br>" not in value:
+        assert words(read(shown)) - {"-"} == {word for line in value.splitlines() for word in words(line)} - {"-"}
+
+
+def words(shown: str) -> set[str]:
+    """What can be seen, word by word."""
+    seen = "".join(" " if unicodedata.category(c) in {"Cc", "Cf", "Cs"} else c for c in shown.replace("<br>", " "))
+    return set(seen.split())
+
+
+def test_prose_without_end_is_cut() -> None:
+    assert len(read(prose("x" * 10_000))) == 1999
+    assert read(prose("ab\n" * 10_000)).endswith("…")
 
 
 def test_an_empty_table_is_not_shown() -> None:

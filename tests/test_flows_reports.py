@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections import Counter
 from datetime import UTC, datetime
@@ -12,7 +11,6 @@ import pytest
 
 from blocks.errors import LockstepError, Misconfigured, Refused, Unauthorized, Unavailable, Unreadable
 from blocks.model import Finding, Report
-from tasks.markdown import JOINER
 from tasks.mirroring.facts import CHANGES, PLANNED, Facts
 from tasks.mirroring.mirror import Tally
 from tasks.mirroring.sample import Outcome, Sample
@@ -20,6 +18,7 @@ from tasks.reports import DONE, check_report, cycle_report, did_something, key_o
 from tasks.signals import named, of_cycle, of_failure, of_incidents
 from tests.fakes.toy import Toy, World
 from tests.flowing import documented
+from tests.reading import bare, read
 
 NOW = datetime(2026, 11, 24, 12, 30, tzinfo=UTC)
 EVIL = "a|b `c` <img src=x> [l](http://127.0.0.1/evil) https://example.org\n# head"
@@ -42,11 +41,6 @@ def line(**more: Any) -> dict[str, Any]:
 
 def plan(state: str) -> dict[str, Any]:
     return {"id": 3, "state": state, "reason": "9 closes planned, limit 5", "deadline": NOW}
-
-
-def read(report: str) -> str:
-    """As a person reads it."""
-    return html.unescape(report).replace(JOINER, "")
 
 
 def rows(report: str) -> list[str]:
@@ -99,10 +93,10 @@ def test_what_came_from_outside_stays_text(facts: Facts) -> None:
     count = tally()
     count.notes.append(EVIL)
     report = cycle_report(EVIL, TOY, count, facts)
-    outside = re.sub(r"\]\(http://127\.0\.0\.1/toy/[^)\s]*\)", "", report).replace("<br>", "")
+    outside = re.sub(r"\]\(http://127\.0\.0\.1/toy/[^)\s]*\)", "", bare(report)).replace("<br>", "")
     assert not re.search(r"https?://|<|`", outside)
     assert not re.search(r"^# head", report, re.MULTILINE)
-    widths = {row.count("|") for row in rows(report) if "head" in row}
+    widths = {bare(row).count("|") for row in rows(report) if "head" in row}
     assert len(widths) == 1
 
 
@@ -136,7 +130,7 @@ def test_a_check_is_shown_line_by_line() -> None:
     report = check_report(Report("toy:x", [Finding("address", ok=True), Finding("login", ok=False, detail=EVIL)]))
     assert "| ✓ | address |" in report
     assert "| ✗ | login |" in report
-    assert "<img" not in report
+    assert "<img" not in bare(report)
 
 
 def test_a_sample_shows_each_record() -> None:
@@ -144,7 +138,7 @@ def test_a_sample_shows_each_record() -> None:
     report = sample_report(TOY, found)
     assert "1 records were read, nothing was stored" in report
     assert "owner" not in report
-    assert "- status&#58; odd" in report
+    assert "- status: odd" in report
 
 
 @pytest.mark.parametrize("what", DONE)

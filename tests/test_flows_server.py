@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -17,26 +18,32 @@ import pytest
 from prefect import Flow, flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.actions import BlockDocumentCreate
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 from pydantic import SecretStr
 
 from blocks.incidents import Roundup
 from blocks.rules import Intake
 from blocks.store import Database, Store
-from blocks.store.incidents import Actor, edit
+from blocks.store.crypto import new_key
+from blocks.store.incidents import Actor, create, edit
 from blocks.store.locks import is_free
 from flows.approve import approve_or_reject
 from flows.check import check_connection
 from flows.cycle import lock_name
+from flows.edit import edit_incident
 from flows.fetch import fetch_incidents
+from flows.find import find_incidents
 from flows.forever import lock_name as forever_lock
+from flows.links import link, unlink
 from flows.mirror import mirror_incidents
 from flows.patience import forget_results
+from flows.reports import make_report
 from tasks.mirroring.mirror import utc_now
 from tasks.mirroring.plan import Planned
 from tests.mirrors import copy_of
@@ -213,6 +220,24 @@ async def test_a_held_plan_is_approved_and_its_deployment_runs_at_once(
         assert (await roundup.get("1")).fields["title"] == "held"
 
 
+async def test_a_report_awaits_approval_and_is_published_once_it_has_it(
+    client: PrefectClient, store: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCKSTEP_KEYS", new_key())
+    await create(store, {"title": "<b>one</b>"}, Actor("bob"), utc_now())
+    state, run = await done(make_report, "Weekly", {"created_days": 1}, str(tmp_path / "published"))
+    assert (state.name, state.is_completed()) == ("AwaitingApproval", True)
+    assert state.message.startswith("awaiting approval 1: 1 incidents")
+    (preview,) = await artifacts(client, run)
+    assert "<b>" not in preview["data"]
+    state, run = await done(approve_or_reject, 1, "approve", "ann", "looks right")
+    assert state.is_completed(), state.message
+    (summary,) = await artifacts(client, run)
+    assert (preview["key"], summary["key"]) == ("report-1", "report-1")
+    published = list((tmp_path / "published").glob("weekly-*-1.*"))
+    assert len(published) == 3
+
+
 async def _runs(client: PrefectClient, deployment: UUID) -> list[FlowRun]:
     mine = FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[deployment]))
     found = await client.read_flow_runs(flow_run_filter=mine)
@@ -270,3 +295,35 @@ async def test_no_secret_is_in_what_runs_keep(client: PrefectClient, store: Data
     _, run = await done(fetch_incidents, "fake", roundup, ALL)
     kept = str((await client.read_flow_run(run)).model_dump(mode="json")) + str(await artifacts(client, run))
     assert "secret" not in kept.replace("SecretStr", "")
+
+
+async def test_an_analyst_finds_edits_links_and_unlinks_and_the_links_lead_to_the_blocks_system(
+    client: PrefectClient, store: Database, roundup: Roundup
+) -> None:
+    await done(fetch_incidents, "fake", roundup, ALL)
+    # Half filled in, as a form may leave one: it is passed over.
+    schema, kind = roundup._block_schema_id, roundup._block_type_id
+    assert schema
+    assert kind
+    half = BlockDocumentCreate(name="half", data={}, block_schema_id=schema, block_type_id=kind)
+    await client.create_block_document(half)
+    state, run = await done(find_incidents, page_size=2)
+    assert str(state.message).startswith("5 incidents found, page 1 of 3")
+    found = {one["key"]: one for one in await artifacts(client, run)}
+    assert set(found) == {"found-incidents", "found-incidents-table"}
+    assert f"[5]({roundup.url('5')})" in found["found-incidents"]["data"]
+    assert found["found-incidents"]["id"] in state.message or not get_current_settings().ui_url
+    assert json.loads(found["found-incidents-table"]["data"])[0]["there"] == roundup.url("5")
+    state, _ = await done(unlink, 1, "cleo")
+    assert state.message == f"incident 1 is not linked with {roundup.fingerprint()} any more"
+    state, _ = await done(edit_incident, 1, "cleo", title="by cleo")
+    assert state.message == "incident 1: title changed"
+    state, _ = await done(link, 1, roundup, "1", "store", "cleo")
+    assert state.message == "incident 1 is linked with 1: its mirror's next cycle writes title to it"
+    await done(mirror_incidents, "fake", roundup, ALL)
+    async with roundup:
+        assert (await roundup.get("1")).fields["title"] == "by cleo"
+    state, run = await done(find_incidents, 1)
+    (shown,) = await artifacts(client, run)
+    assert shown["key"] == "incident-1"
+    assert "secret" not in shown["data"]

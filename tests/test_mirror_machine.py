@@ -9,7 +9,7 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -30,7 +30,7 @@ from tasks.mirroring.people import Side
 from tests import stores
 from tests.fakes.toy import MAP, World
 from tests.mirrors import Bench, Death, careless, copy_of
-from tests.oracle import UNIQUE, Ledger, canonical, judge, quiet, snapshot
+from tests.oracle import UNIQUE, Ledger, canonical, judge, mended, nothing_to_mend, quiet, snapshot
 
 EXAMPLES = int(os.environ.get("LOCKSTEP_EXAMPLES", "150"))
 STEPS = 20
@@ -182,7 +182,15 @@ class Machine(RuleBasedStateMachine):
         """One cycle, with trouble."""
         name = list(self.bench.mirrors)[side % len(self.bench.mirrors)]
         self.trouble, self.calls, self.remote = trouble, 0, 0
-        self.runner.run(self._cycle(name, trouble))
+        self.runner.run(self._run(self.bench.cycle(name), trouble))
+        self.trouble = NONE
+
+    @rule(side=st.integers(0, 1), dry=st.booleans(), trouble=TROUBLES)
+    def reconcile(self, side: int, dry: bool, trouble: Trouble) -> None:  # noqa: FBT001  one of two
+        """Everything is read on both sides, with trouble."""
+        name = list(self.bench.mirrors)[side % len(self.bench.mirrors)]
+        self.trouble, self.calls, self.remote = trouble, 0, 0
+        self.runner.run(self._run(self.bench.reconcile(name, dry=dry), trouble))
         self.trouble = NONE
 
     @rule(number=st.integers(0, 9), side=st.sampled_from(["store", "system"]))
@@ -201,6 +209,12 @@ class Machine(RuleBasedStateMachine):
             next(self.url, None)
 
     async def _end(self) -> None:
+        await self._rest()
+        if await mended(self.bench):
+            await self._rest()
+        await nothing_to_mend(self.bench)
+
+    async def _rest(self) -> None:
         for number in range(ROUNDS):
             before = await snapshot(self.bench)
             await self.bench.settled(rounds=1)
@@ -214,11 +228,11 @@ class Machine(RuleBasedStateMachine):
         assert await snapshot(self.bench) == before, "an idle cycle changes the store"
         await judge(self.bench, self.ledger)
 
-    async def _cycle(self, name: str, trouble: Trouble) -> None:
+    async def _run(self, work: Awaitable[Any], trouble: Trouble) -> None:
         self.death = Death(trouble.kill)
         self.sent = set()
         try:
-            if await self.death.during(self.bench.cycle(name)):
+            if await self.death.during(work):
                 note(f"killed at {self.death.reached[-1]}")
                 self.ledger.doubtful |= self.sent
         except Unavailable as error:

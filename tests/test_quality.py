@@ -25,12 +25,12 @@ README = Path(__file__).resolve().parents[1] / "README.md"
 URL = "http://roundup.test/tracker/"
 
 DECLARED: dict[str, Callable[[Capabilities], bool]] = {
-    "comments out": lambda can: not can.read_only,
+    "comments out": lambda can: can.comments_out and not can.read_only,
     "files in": lambda can: can.files,
     "files out": lambda can: can.files and not can.read_only,
     "create with key": lambda can: can.create and can.create_key != "none",
     "optimistic lock": lambda can: can.lock != "none",
-    "close": lambda can: not can.read_only,
+    "close": lambda can: can.close and not can.read_only,
     "reopen": lambda can: can.reopen,
     "closing notes": lambda can: can.closing_notes,
 }

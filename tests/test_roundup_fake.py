@@ -124,7 +124,7 @@ def test_the_fake_answers_what_the_real_one_answers(roundup_peer: Peer) -> None:
     login = (roundup_peer.login, roundup_peer.password)
     with httpx.Client(base_url=f"{roundup_peer.url}rest/data/", auth=login, headers=headers) as client:
         real = replay(client)
-    fake = FakeRoundup(extra=("closereason", "closenotes"))
+    fake = FakeRoundup(extra=("closereason", "closenotes", "synckey"))
     for name in KEYWORDS:
         fake.people.name("keyword", name)
     assert _in_process(fake, origin, headers) == real

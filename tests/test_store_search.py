@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import insert, update
 
 from blocks.errors import Refused
 from blocks.model import Fields
 from blocks.store import Database
 from blocks.store.incidents import Actor, add_comment, create, edit
-from blocks.store.search import Search, search
-from tests.stores import NOW
+from blocks.store.links import CONFLICT, PARKED, park
+from blocks.store.search import Search, count, search
+from tests.stores import NOW, add_link, add_system
 
 ANN = Actor("ann")
 
@@ -143,3 +146,49 @@ async def test_pages_show_each_incident_once_though_others_come_and_change(datab
 async def test_a_last_page_that_is_full_says_so(database: Database) -> None:
     await filled(database, {}, {})
     assert (await search(database, Search(limit=2))).next is None
+
+
+async def test_what_waits_is_found_by_its_kind(database: Database) -> None:
+    conflict, parked, came_in, dirty, waits, still, loosed = await filled(database, *({} for _ in range(7)))
+    system = await add_system(database, "one", creates=False)
+    links = {number: await add_link(database, system, number) for number in (conflict, came_in, still)}
+    await add_link(database, system, dirty, dirty=1)
+    await add_link(database, system, waits, dirty=2)
+    await add_link(database, system, loosed, dirty=1, state="unlinked")
+    row = {"system_id": system, "kind": "update", "error": "no", "created": NOW}
+    async with database.begin("rows") as connection:
+        await park(database, connection, [{**row, "incident_id": parked}, {**row, "remote_id": f"r{links[came_in]}"}])
+        values = {"link_id": links[conflict], "system_id": system, "incident_id": conflict, "since": NOW}
+        picked = {**values, "incident_id": still, "link_id": links[still], "choice": "store"}
+        await connection.execute(
+            insert(CONFLICT), [{**values, "field": "title", "choice": ""}, {**picked, "field": "title"}]
+        )
+    assert await ids(database, Search(waiting=("conflict",))) == [conflict]
+    assert await ids(database, Search(waiting=("parked",))) == [came_in, parked]
+    assert await ids(database, Search(waiting=("dirty",))) == [waits, dirty]
+    assert await ids(database, Search(waiting=("dirty", "conflict"))) == [waits, dirty, conflict]
+    async with database.begin("mended") as connection:
+        await connection.execute(update(PARKED).values(state="dropped"))
+    assert await ids(database, Search(waiting=("parked",))) == []
+
+
+async def test_what_a_system_has_or_is_offered_is_found(database: Database) -> None:
+    one, two, three, _ = await filled(database, {}, {}, {}, {})
+    first, second = [await add_system(database, name, creates=False) for name in ("one", "two")]
+    await add_link(database, first, one)
+    await add_link(database, second, two)
+    await add_link(database, second, one, state="unlinked")
+    await add_link(database, second, three, state="offered", remote_id=None)
+    await add_link(database, first, None, remote_id="dropped", state="unlinked")
+    assert await ids(database, Search(system_id=first)) == [one]
+    assert await ids(database, Search(system_id=second)) == [three, two]
+
+
+@pytest.mark.parametrize("wanted", [Search(), Search(owner=("ann",)), Search(text="Ä"), Search(limit=2)])
+async def test_all_pages_together_are_counted(database: Database, wanted: Search) -> None:
+    await filled(database, *({"owner": "ann", "title": "ä"} for _ in range(5)), {"title": "other"})
+    seen, skip = [], 0
+    while page := (await search(database, replace(wanted, skip=skip))).rows:
+        seen += [row.id for row in page]
+        skip += len(page)
+    assert await count(database, wanted) == len(seen) == len(set(seen))

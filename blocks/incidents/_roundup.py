@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import orjson
 
@@ -62,6 +62,7 @@ NAMES: Final = {"user": "username"}
 ENTRY_FIELDS: Final = {"msg": "content,author,creator,creation,date,messageid", "file": "name,type,creator,creation"}
 
 
+PLAIN: Final = frozenset({str, int, float, bool, type(None)})
 _ODD: Final = re.compile(r"[+-]|\d+$")
 
 
@@ -73,25 +74,23 @@ class Labels:
 
     def learn(self, prop: str, shown: Any) -> Value:  # noqa: ANN401  as it came
         """The value that a record shows, links as their labels."""
-        if shown is None or isinstance(shown, str | int | float):
-            return shown
+        if type(shown) in PLAIN:
+            return cast("Value", shown)
         if isinstance(shown, list):
             return sorted([str(self.learn(prop, one)) for one in shown])
-        known = self.known.get(prop)
-        if known is None:
-            known = self.known[prop] = {}
         number = shown["id"]
         label = shown.get("name") or shown.get("username")
         if label is None:
             label = next((value for key, value in shown.items() if key not in {"id", "link"}), None) or number
-        known[number] = words = str(label)
+        words = str(label)
+        self.known.setdefault(prop, {})[number] = words
         return words
 
     def written(self, prop: str, answered: Any, sent: Value) -> Value:  # noqa: ANN401  as it came
         """The value that an answer shows as ids. KeyError: an id that is neither known nor what we sent."""
         known = self.known.get(prop, {})
         if prop not in CLASSES or answered is None:
-            return answered if answered is None or isinstance(answered, str | int | float) else str(answered)
+            return answered if type(answered) in PLAIN else str(answered)
         if not isinstance(answered, list):
             return known.get(answered) or _unknown(known, [answered], [sent])[0]
         labels = [known[one] for one in answered if one in known]
@@ -136,18 +135,19 @@ def shown(properties: Sequence[str]) -> str:
 def incident(raw: Any, properties: Sequence[str], labels: Labels) -> Incident | BadRecord:  # noqa: ANN401  as it came
     """One record of a search, shown with labels (`@verbose=2`)."""
     try:
-        activity, creation = raw["activity"], raw.get("creation")
+        moment, creation = version(raw["activity"]), raw.get("creation")
+        messages, files = raw.get("messages") or (), raw.get("files") or ()
         return Incident(
             id=_id(raw),
-            version=version(activity),
-            updated=time(activity),
-            fields={prop: labels.learn(prop, raw[prop]) for prop in (*READ, *properties) if prop in raw},
+            version=moment,
+            updated=datetime.fromisoformat(moment),
+            fields={
+                prop: value if type(value := raw[prop]) in PLAIN else labels.learn(prop, value)
+                for prop in (*READ, *properties)
+                if prop in raw
+            },
             created=time(creation) if creation else None,
-            entry_ids=tuple(
-                f"{of}{_id(one)}"
-                for of, prop in (("msg", "messages"), ("file", "files"))
-                for one in raw.get(prop) or ()
-            ),
+            entry_ids=tuple([f"msg{_id(one)}" for one in messages] + [f"file{_id(one)}" for one in files]),
         )
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         named = str(raw.get("id", ""))[:64] if isinstance(raw, dict) else ""

@@ -13,10 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from blocks.errors import NotFound
 from blocks.store import tables
+from blocks.store.among import among
 from blocks.store.database import Database
 from blocks.store.tables import table_of
 
-CHUNK = 500
 MIRRORED = ("linked", "offered")
 
 INCIDENT, LINK, AUDIT = table_of(tables.Incident), table_of(tables.Link), table_of(tables.Audit)
@@ -67,13 +67,9 @@ async def lock(database: Database, connection: AsyncConnection, ids: Collection[
 
     In order of their ids, so that two transactions never wait for each other in a circle.
     """
-    found: set[int] = set()
-    for part in chunks(sorted(ids)):
-        statement = select(INCIDENT.c.id).where(INCIDENT.c.id.in_(part)).order_by(INCIDENT.c.id)
-        found.update(
-            (await connection.execute(statement if database.sqlite else statement.with_for_update())).scalars()
-        )
-    must_have(ids, found)
+    statement = select(INCIDENT.c.id).where(among(INCIDENT.c.id, ids)).order_by(INCIDENT.c.id)
+    found = await connection.execute(statement if database.sqlite else statement.with_for_update())
+    must_have(ids, set(found.scalars()))
 
 
 def must_have(wanted: Collection[int], found: Collection[int]) -> None:
@@ -88,20 +84,13 @@ async def mark_dirty(
     connection: AsyncConnection, incident_ids: Collection[int], *, except_system_id: int | None = None
 ) -> None:
     """Have the mirrors decide these incidents again."""
-    for part in chunks(sorted(incident_ids)):
-        statement = (
-            update(LINK)
-            .where(LINK.c.incident_id.in_(part), LINK.c.state.in_(MIRRORED), LINK.c.dirty != 1)
-            .values(dirty=1)
-        )
-        if except_system_id is not None:
-            statement = statement.where(LINK.c.system_id != except_system_id)
-        await connection.execute(statement)
-
-
-def chunks(ids: Sequence[int]) -> Iterable[Sequence[int]]:
-    """As many as one statement takes."""
-    return (ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK))
+    if not incident_ids:
+        return
+    mirrored = (among(LINK.c.incident_id, incident_ids), LINK.c.state.in_(MIRRORED), LINK.c.dirty != 1)
+    statement = update(LINK).where(*mirrored).values(dirty=1)
+    if except_system_id is not None:
+        statement = statement.where(LINK.c.system_id != except_system_id)
+    await connection.execute(statement)
 
 
 def as_json(value: object) -> str | None:

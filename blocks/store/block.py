@@ -18,7 +18,10 @@ from blocks.errors import LockstepError, Misconfigured, Unauthorized, Unavailabl
 from blocks.store import migrations
 from blocks.store.database import Database
 
-COUNTERS = ("system", "incident", "entry", "link", "plan", "intent", "parked")
+COUNTERS = ("system", "incident", "entry", "link", "plan", "intent", "parked", "cache")
+MAIN = "main"
+"""The installation's store is the block of this name."""
+
 PATIENCE = 180.0
 """Seconds that opening may take, an upgrade by another process included."""
 
@@ -67,6 +70,19 @@ class Store(Block):
             return _databases[key]
 
 
+async def the_store() -> Database:
+    """This installation's store, opened: the block `lockstep-store/main`. Misconfigured if there is none."""
+    try:
+        store: Store = await Store.aload(MAIN)
+    except ValueError:
+        message = (
+            f"there is no block {Store.get_block_type_slug()}/{MAIN}: `make run` makes it, or add it under Blocks "
+            "with the address of your store"
+        )
+        raise Misconfigured(message, system="store", call="open") from None
+    return await store.open()
+
+
 _databases: dict[tuple[URL, AbstractEventLoop], Database] = {}
 _turns: dict[AbstractEventLoop, asyncio.Lock] = {}
 
@@ -75,6 +91,8 @@ def _forget_closed_loops() -> None:
     for url, loop in list(_databases):
         if loop.is_closed() and (database := _databases.pop((url, loop), None)):
             database.engine.sync_engine.dispose(close=False)
+            if database.file is not None:
+                database.file.forget()
     for loop in [loop for loop in _turns if loop.is_closed()]:
         _turns.pop(loop, None)
 

@@ -23,6 +23,7 @@ CHOICES: Final[dict[str, Collection[str]]] = {"status": STATUSES, "severity": SE
 PLAIN: Final = frozenset({*COLUMNS} - {"labels", *CHOICES})
 SHORT: Final = min(LIMITS.values())
 REQUIRED: Final = frozenset({"title", "status"})
+_LISTS: Final = (list, tuple, set, frozenset)
 
 
 def checked(patch: Fields) -> dict[str, Value]:
@@ -32,7 +33,7 @@ def checked(patch: Fields) -> dict[str, Value]:
 
 def given(fields: Fields) -> dict[str, Value]:
     """What a new incident has: as `checked`, without what is empty. Refused names the field and the reason."""
-    return checked({name: value for name, value in fields.items() if value is not None})
+    return {name: _checked(name, value) for name, value in fields.items() if value is not None}
 
 
 def text(name: str, value: object, limit: int = LONGEST) -> str:
@@ -53,7 +54,7 @@ def text(name: str, value: object, limit: int = LONGEST) -> str:
 
 def labels(name: str, value: object) -> list[str]:
     """Labels, sorted, once each. Refused names the field."""
-    if not isinstance(value, list | tuple | set | frozenset):
+    if not isinstance(value, _LISTS):
         raise refused(name, "must be a list of texts")
     return sorted({text(name, item, LIMITS["labels"]) for item in value})
 

@@ -12,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from blocks.model import OVER, Fields, Value
 from blocks.store import tables
-from blocks.store.audit import INCIDENT, LINK, MIRRORED, Act, Actor, as_json, chunks, mark_dirty, must_have, record
+from blocks.store.among import among
+from blocks.store.audit import INCIDENT, LINK, MIRRORED, Act, Actor, as_json, mark_dirty, must_have, record
 from blocks.store.checks import COLUMNS, checked
 from blocks.store.database import Database
 
@@ -67,10 +68,9 @@ async def _current(
 ) -> dict[int, dict[str, Any]]:
     names = ("id", "version", "changed", "custom", "closed", *columns)
     states: dict[int, dict[str, Any]] = {}
-    for part in chunks(sorted(ids)):
-        statement = select(*(INCIDENT.c[name] for name in names)).where(INCIDENT.c.id.in_(part)).order_by(INCIDENT.c.id)
-        rows = await connection.execute(statement if database.sqlite else statement.with_for_update())
-        states.update((row["id"], dict(row)) for row in rows.mappings())
+    statement = select(*(INCIDENT.c[name] for name in names)).where(among(INCIDENT.c.id, ids)).order_by(INCIDENT.c.id)
+    rows = await connection.execute(statement if database.sqlite else statement.with_for_update())
+    states.update((row["id"], dict(row)) for row in rows.mappings())
     must_have(ids, states)
     return states
 
@@ -122,14 +122,13 @@ async def _write(
 
 async def _end_streaks(database: Database, connection: AsyncConnection, touched: Mapping[int, set[str]]) -> None:
     rows: list[tuple[str | None, int]] = []
-    for part in chunks(sorted(touched)):
-        statement = select(LINK.c.id, LINK.c.incident_id, LINK.c.streak).where(
-            LINK.c.incident_id.in_(part), LINK.c.state.in_(MIRRORED), LINK.c.streak.is_not(None)
-        )
-        for link_id, incident_id, streak in await connection.execute(statement.order_by(LINK.c.id)):
-            left = {name: count for name, count in streak.items() if name not in touched[incident_id]}
-            if left != streak:
-                rows.append((as_json(left or None), link_id))
+    statement = select(LINK.c.id, LINK.c.incident_id, LINK.c.streak).where(
+        among(LINK.c.incident_id, touched), LINK.c.state.in_(MIRRORED), LINK.c.streak.is_not(None)
+    )
+    for link_id, incident_id, streak in await connection.execute(statement.order_by(LINK.c.id)):
+        left = {name: count for name, count in streak.items() if name not in touched[incident_id]}
+        if left != streak:
+            rows.append((as_json(left or None), link_id))
     await database.update(connection, tables.Link, ("streak",), rows)
 
 

@@ -15,7 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from blocks.errors import NotFound
 from blocks.model import EntryKind
 from blocks.store import checks, tables
-from blocks.store.audit import INCIDENT, Act, Actor, as_json, chunks, lock, mark_dirty, record
+from blocks.store.among import among
+from blocks.store.audit import INCIDENT, Act, Actor, as_json, lock, mark_dirty, record
 from blocks.store.database import Database
 from blocks.store.tables import table_of
 
@@ -138,8 +139,7 @@ async def insert_entries(
     ids = list(range(first, first + len(rows)))
     lines = [_line(database, number, row, system_id) for number, row in zip(ids, checked, strict=True)]
     await database.insert(connection, tables.Entry, _COLUMNS, lines)
-    for part in chunks(sorted(incidents)):
-        await connection.execute(update(INCIDENT).where(INCIDENT.c.id.in_(part)).values(updated=now))
+    await connection.execute(update(INCIDENT).where(among(INCIDENT.c.id, incidents)).values(updated=now))
     acts = [_act(number, row) for number, row in zip(ids, checked, strict=True)]
     await record(database, connection, acts, actor, now, system_id=system_id)
     await mark_dirty(connection, incidents, except_system_id=system_id)

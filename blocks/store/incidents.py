@@ -61,7 +61,7 @@ __all__ = [
     "write_edits",
 ]
 
-_NAMES = frozenset(COLUMNS)
+_NAMES, _LABELS = frozenset(COLUMNS), COLUMNS.index("labels")
 _NEW = ("id", "version", *COLUMNS, "custom", "extra", "occurred", "created", "updated", "closed")
 
 
@@ -156,11 +156,13 @@ async def offer(
 
 def _line(database: Database, id: int, row: NewIncident, at: object) -> tuple[Any, ...]:
     fields = row.fields
+    columns: list[Any] = [fields.get(name) for name in COLUMNS]
+    columns[_LABELS] = as_json(columns[_LABELS])
     custom = {name: fields[name] for name in fields.keys() - _NAMES}
     return (
         id,
         1,
-        *(as_json(fields.get(name)) if name == "labels" else fields.get(name) for name in COLUMNS),
+        *columns,
         as_json(custom or None),
         as_json(row.extra or None),
         database.value(row.occurred),

@@ -1,6 +1,6 @@
 """What a mirror reads and writes in the store: systems, links, entry links, what is parked or in conflict.
 
-All of it is set-based: a statement for a page or a batch, in chunks of 500 ids.
+All of it is set-based: a statement for a page or a batch.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from blocks.errors import Misconfigured
 from blocks.model import Fields
+from blocks.store.among import among
 from blocks.store.database import Database
 from blocks.store.tables import (
     Conflict,
@@ -107,42 +108,41 @@ class Known:
 
 async def known(connection: AsyncConnection, system_id: int, remote_ids: Iterable[str]) -> dict[str, Known]:
     """The links of these remote ids."""
-    result: dict[str, Known] = {}
-    for part in chunks(remote_ids):
-        rows = await connection.execute(
-            select(
-                LINK.c.id,
-                LINK.c.incident_id,
-                LINK.c.remote_id,
-                LINK.c.state,
-                type_coerce(LINK.c.seen, Text).label("seen"),
-                LINK.c.seen_version,
-                type_coerce(LINK.c.base_system, Text).label("base_system"),
-                LINK.c.left_system,
-                LINK.c.streak,
-                LINK.c.missing_since.is_not(None),
-            ).where(LINK.c.system_id == system_id, LINK.c.remote_id.in_(part))
-        )
-        result |= {row[2]: Known(*row) for row in rows}
-    return result
+    query = _KNOWN.where(LINK.c.system_id == system_id)
+    rows = await connection.execute(query.where(among(LINK.c.remote_id, remote_ids)))
+    return {row[2]: Known(*row) for row in rows}
+
+
+_KNOWN = select(
+    LINK.c.id,
+    LINK.c.incident_id,
+    LINK.c.remote_id,
+    LINK.c.state,
+    type_coerce(LINK.c.seen, Text).label("seen"),
+    LINK.c.seen_version,
+    type_coerce(LINK.c.base_system, Text).label("base_system"),
+    LINK.c.left_system,
+    LINK.c.streak,
+    LINK.c.missing_since.is_not(None),
+)
 
 
 async def entry_ids(connection: AsyncConnection, link_ids: Iterable[int]) -> dict[int, set[str]]:
     """The remote ids of the entries that each link knows."""
     result: dict[int, set[str]] = defaultdict(set)
-    for part in chunks(link_ids):
-        query = select(ENTRY_LINK.c.link_id, ENTRY_LINK.c.remote_id).where(ENTRY_LINK.c.link_id.in_(part))
-        for link_id, remote_id in await connection.execute(query):
-            result[link_id].add(remote_id)
+    wanted = list(link_ids)
+    if not wanted:
+        return result
+    query = select(ENTRY_LINK.c.link_id, ENTRY_LINK.c.remote_id).where(among(ENTRY_LINK.c.link_id, wanted))
+    for link_id, remote_id in await connection.execute(query):
+        result[link_id].add(remote_id)
     return result
 
 
 async def rows_by(connection: AsyncConnection, query: Select[Any], column: Any, ids: Iterable[Any]) -> list[Row]:  # noqa: ANN401  any column
-    """A query's rows for many ids, chunk by chunk."""
-    result: list[Row] = []
-    for part in chunks(ids):
-        result += await rows_of(connection, query.where(column.in_(part)))
-    return result
+    """A query's rows for many ids."""
+    wanted = list(ids)
+    return await rows_of(connection, query.where(among(column, wanted))) if wanted else []
 
 
 async def rows_of(connection: AsyncConnection, query: Select[Any]) -> list[Row]:
@@ -232,14 +232,29 @@ async def offer_all(database: Database, connection: AsyncConnection, system_id: 
 
 async def mark(connection: AsyncConnection, link_ids: Iterable[int], **values: object) -> None:
     """Set the same columns on many links."""
-    for part in chunks(link_ids):
-        await connection.execute(update(LINK).where(LINK.c.id.in_(part)).values(**values))
+    wanted = list(link_ids)
+    if wanted:
+        await connection.execute(update(LINK).where(among(LINK.c.id, wanted)).values(**values))
 
 
 async def forget_intents(connection: AsyncConnection, ids: Iterable[int]) -> None:
     """Delete intents whose answer is recorded, or that were certainly not sent."""
-    for part in chunks(ids):
-        await connection.execute(delete(INTENT).where(INTENT.c.id.in_(part)))
+    wanted = list(ids)
+    if wanted:
+        await connection.execute(delete(INTENT).where(among(INTENT.c.id, wanted)))
+
+
+async def unlisted(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without records that are parked already for the same reason: a page may show them again and again."""
+    records = [row for row in rows if row["kind"] == "record"]
+    if not records:
+        return list(rows)
+    query = select(PARKED.c.remote_id, PARKED.c.error).where(
+        PARKED.c.system_id == records[0]["system_id"], PARKED.c.state == "open", PARKED.c.kind == "record"
+    )
+    found = await rows_by(connection, query, PARKED.c.remote_id, {row["remote_id"] for row in records})
+    listed = {(one["remote_id"], one["error"]) for one in found}
+    return [row for row in rows if row["kind"] != "record" or (row["remote_id"], row["error"]) not in listed]
 
 
 async def park(database: Database, connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:

@@ -56,8 +56,8 @@ class Lock(ABC):
 
 
 @asynccontextmanager
-async def hold(database: Database, name: str, *, wait: float = 0.0) -> AsyncIterator[Lock]:
-    """Hold the lock of this name.
+async def hold(database: Database, name: str, *, wait: float = 0.0, passing: bool = False) -> AsyncIterator[Lock]:
+    """Hold the lock of this name; one that is `passing` leaves no file, for names that come and go.
 
     Raises:
         Busy: somebody, in this process or another, still holds it after `wait` seconds.
@@ -65,7 +65,11 @@ async def hold(database: Database, name: str, *, wait: float = 0.0) -> AsyncIter
     """
     taken = _hold_file(database, name, wait) if database.sqlite else _hold_session(database, name, wait)
     async with taken as lock:
-        yield lock
+        try:
+            yield lock
+        finally:
+            if passing and isinstance(lock, _FileLock):
+                lock.remove()
 
 
 async def is_free(database: Database, name: str) -> bool:
@@ -85,6 +89,11 @@ class _FileLock(Lock):
     async def check(self) -> None:
         if not _is_at(self.path, self.handle):
             raise self._lost()
+
+    def remove(self) -> None:
+        """Remove the file while it is held: who opened it before sees that it is no longer there, and tries again."""
+        if _is_at(self.path, self.handle):
+            self.path.unlink(missing_ok=True)
 
 
 @asynccontextmanager

@@ -1,26 +1,41 @@
-"""Finding incidents: by status, severity, type, owner, label, text and time, newest first, page by page."""
+"""Finding incidents: by their fields, text, time, system and what waits, newest first, page by page."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, cast
+from typing import Any, Final, Literal, cast
 
 import orjson
-from sqlalchemy import ColumnElement, Text, exists, func, literal, or_, select, type_coerce
+from sqlalchemy import ColumnElement, CompoundSelect, Select, Text, exists, func, literal, or_, select, type_coerce
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from blocks.store import checks, tables
+from blocks.store.audit import MIRRORED
 from blocks.store.database import Database
 from blocks.store.tables import table_of
 
 INCIDENT, ENTRY = table_of(tables.Incident).c, table_of(tables.Entry).c
+LINK, CONFLICT, PARKED = table_of(tables.Link).c, table_of(tables.Conflict).c, table_of(tables.Parked).c
 LONGEST: Final = 1_000
 MOST: Final = 1_000
 ESCAPE: Final = "!"
+
+Waiting = Literal["conflict", "parked", "dirty"]
+_OPEN = PARKED.state == "open"
+# What came in and was parked names its record alone.
+_OF_RECORD = (LINK.system_id == PARKED.system_id, LINK.remote_id == PARKED.remote_id)
+WAITS: Final[Mapping[Waiting, Select[Any] | CompoundSelect[Any]]] = {
+    "conflict": select(CONFLICT.incident_id).where(CONFLICT.choice == ""),
+    "parked": select(PARKED.incident_id)
+    .where(_OPEN, PARKED.incident_id.is_not(None))
+    .union(select(LINK.incident_id).where(_OPEN, LINK.incident_id.is_not(None), *_OF_RECORD)),
+    "dirty": select(LINK.incident_id).where(LINK.dirty != 0, LINK.state.in_(MIRRORED)),
+}
+"""The incidents of which something waits: for a person, or, if they are dirty only, for the next cycle."""
 
 Likeness = Callable[[ColumnElement[str], str], ColumnElement[bool]]
 
@@ -30,8 +45,9 @@ class Search:
     """What to find: all that is given must hold; a tuple means one of these.
 
     `label` is matched exactly, `text` anywhere in title, description, custom and unmapped fields and entries, whatever
-    its case. Times are aware; `after` includes the time itself, `before` does not. `before_id` is `next` of the page
-    before.
+    its case. Times are aware; `after` includes the time itself, `before` does not. `system_id`: linked with this
+    system, or offered to it. `waiting`: of which any of these waits. `before_id` is `next` of the page before; `skip`
+    leaves out so many of the newest instead.
     """
 
     status: tuple[str, ...] = ()
@@ -44,8 +60,11 @@ class Search:
     updated_before: datetime | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
+    system_id: int | None = None
+    waiting: tuple[Waiting, ...] = ()
     limit: int = 50
     before_id: int | None = None
+    skip: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +83,23 @@ async def search(database: Database, wanted: Search) -> Found:
     """
     if not 1 <= wanted.limit <= MOST:
         raise checks.refused("limit", f"must be between 1 and {MOST:,}")
-    statement = select(table_of(tables.Incident)).order_by(INCIDENT.id.desc()).limit(wanted.limit + 1)
+    statement = select(table_of(tables.Incident)).order_by(INCIDENT.id.desc())
+    statement = statement.offset(wanted.skip).limit(wanted.limit + 1)
     async with database.read() as connection:
         like = await _likeness(database, connection, wanted.text or "")
         statement = statement.where(*_conditions(wanted, like, sqlite=database.sqlite))
         rows = [tables.Incident(**row) for row in (await connection.execute(statement)).mappings()]
     more = len(rows) > wanted.limit
     return Found(rows[: wanted.limit], rows[wanted.limit - 1].id if more else None)
+
+
+async def count(database: Database, wanted: Search) -> int:
+    """How many incidents are wanted, on all pages together. Refused: a value that no incident can have."""
+    async with database.read() as connection:
+        like = await _likeness(database, connection, wanted.text or "")
+        statement = select(func.count()).select_from(table_of(tables.Incident))
+        statement = statement.where(*_conditions(wanted, like, sqlite=database.sqlite))
+        return (await connection.execute(statement)).scalar_one()
 
 
 def _conditions(wanted: Search, like: Likeness, *, sqlite: bool) -> list[ColumnElement[bool]]:
@@ -91,6 +120,11 @@ def _conditions(wanted: Search, like: Likeness, *, sqlite: bool) -> list[ColumnE
     ]
     if wanted.before_id is not None:
         found.append(INCIDENT.id < wanted.before_id)
+    if wanted.system_id is not None:
+        linked = select(LINK.incident_id).where(LINK.system_id == wanted.system_id, LINK.state != "unlinked")
+        found.append(INCIDENT.id.in_(linked.where(LINK.incident_id.is_not(None))))
+    if wanted.waiting:
+        found.append(or_(*(INCIDENT.id.in_(WAITS[name]) for name in wanted.waiting)))
     if wanted.label is not None:
         found.append(_has_label(checks.text("label", wanted.label, LONGEST), sqlite=sqlite))
     if wanted.text:

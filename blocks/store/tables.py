@@ -238,7 +238,7 @@ class Plan(Table, table=True):
     expired."""
 
     __tablename__ = "plan"
-    __table_args__ = (Index("plan_state", "system_id", "state"),)
+    __table_args__ = (Index("plan_state", "system_id", "state"), Index("plan_created", "created"))
     id: int = Field(primary_key=True, sa_type=BIG)
     system_id: int
     state: str
@@ -339,6 +339,58 @@ class Audit(Table, table=True):
     incident_id: int | None = Field(default=None, sa_type=BIG)
     system_id: int | None = None
     changes: dict[str, Any] | None = Field(default=None, sa_type=Json)
+
+
+class CacheItem(Table, table=True):
+    """A value that an integration keeps between runs. `value` is encrypted, `size` is of what it holds, in bytes;
+    `version` is drawn anew with each write, so that none comes twice. `expires` None: it stays."""
+
+    __tablename__ = "cache_item"
+    __table_args__ = (Index("cache_item_expires", "expires"),)
+    integration: str = Field(primary_key=True)
+    name: str = Field(primary_key=True)
+    version: int = Field(sa_type=BIG)
+    expires: datetime | None = Field(default=None, sa_type=UtcTime)
+    size: int = Field(sa_type=BIG)
+    value: bytes = Field(sa_type=LargeBinary)
+
+
+class Report(Table, table=True):
+    """A report that waits for a person, whose files the cache keeps until then. Its number is of the same sequence as a
+    plan's. State: waiting, approved (being published), published, rejected, expired. `facts` is what its preview shows,
+    `target` the folder that it goes to."""
+
+    __tablename__ = "report"
+    __table_args__ = (Index("report_state", "state", "deadline"), Index("report_run", "run"))
+    id: int = Field(primary_key=True, sa_type=BIG)
+    state: str
+    title: str = Field(sa_type=Text)
+    target: str = Field(sa_type=Text)
+    facts: dict[str, Any] | None = Field(default=None, sa_type=Json)
+    run: str = ""
+    created: datetime = Field(sa_type=UtcTime)
+    deadline: datetime = Field(sa_type=UtcTime)
+    decided_by: str = ""
+    decided_why: str = Field(default="", sa_type=Text)
+
+
+class Grant(Table, table=True):
+    """What is held of an OAuth grant, by its block as type/name. `held` is encrypted: the tokens and whose they are.
+    State: new, granted, lost (an answer was lost), ended (revoked there, or too old), revoked (here). `noted`: which
+    refresh token is being presented; `noted_until`: when that request can no longer arrive. `ages`: when the refresh
+    token dies of age. `told`: what a person was told of it last."""
+
+    __tablename__ = "oauth_grant"
+    name: str = Field(primary_key=True)
+    generation: int = Field(sa_type=BIG)
+    state: str
+    held: bytes = Field(sa_type=LargeBinary)
+    expires: datetime | None = Field(default=None, sa_type=UtcTime)
+    ages: datetime | None = Field(default=None, sa_type=UtcTime)
+    noted: str = ""
+    noted_until: datetime | None = Field(default=None, sa_type=UtcTime)
+    error: str = Field(default="", sa_type=Text)
+    told: str = ""
 
 
 def table_of(model: type[Table]) -> sqlalchemy.Table:

@@ -18,7 +18,7 @@ QUIET = timedelta(minutes=5)
 WHAT_TO_DO = {
     "conflict": "Both sides changed the same field. Look at both, then run **resolve_conflict** and pick the value.",
     "brake": "A plan is larger than its limits. Look at its list, then run **approve_or_reject** with its number.",
-    "approval": "A plan waits for your agreement. Look at its list, then run **approve_or_reject** with its number.",
+    "approval": "A report waits for your agreement. Look at it, then run **approve_or_reject** with its number.",
     "grant": "A login has ended and cannot be renewed by itself. Authorise it again.",
     "parked": "Something could not be read or written. Look at its error, mend the cause, then run **replay_parked**.",
     "quarantine": "A system fails again and again, and is left alone for now. Run **check_connection** on it.",

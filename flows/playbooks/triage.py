@@ -14,9 +14,9 @@ from pydantic.dataclasses import dataclass
 from blocks.errors import LockstepError
 from blocks.rules import Condition
 from blocks.store import Database
+from blocks.store.block import the_store
 from blocks.store.incidents import Actor, Edit, NewEntry, get, insert_entries, write_edits
 from blocks.store.tables import Incident
-from flows.cycle import the_store
 from tasks.decide.intake import Record, accepts
 
 

@@ -6,7 +6,14 @@ from collections.abc import Mapping
 
 from blocks.rules import Limits
 
-KINDS = {"create": "creates", "close": "closes", "update": "updates", "entry": "updates", "unlink": "unlinks"}
+KINDS = {
+    "create": "creates",
+    "close": "closes",
+    "update": "updates",
+    "entry": "updates",
+    "unlink": "unlinks",
+    "drift": "drifts",
+}
 """Kind of a plan's line → the limit it counts against. What only changes the store, but closes nothing, is free."""
 
 
@@ -17,7 +24,7 @@ def trips(limits: Limits, planned: Mapping[str, int], done: Mapping[str, int]) -
     only together with something planned.
     """
     reasons = []
-    for limit in ("creates", "closes", "updates", "unlinks"):
+    for limit in dict.fromkeys(KINDS.values()):
         now = sum(n for kind, n in planned.items() if KINDS.get(kind) == limit)
         before = sum(n for kind, n in done.items() if KINDS.get(kind) == limit)
         allowed: int = getattr(limits, limit)

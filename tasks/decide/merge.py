@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import cast
+from typing import Any, Final, cast
 
 from blocks.fieldmap import UNMAPPED, Field, FieldMap
 from blocks.model import FIELDS, OVER, Capabilities, Fields, Value
@@ -14,6 +14,11 @@ from tasks.decide.field import Outcome, View, combined, decide
 
 UNSETTLED = 5
 """So many writes of ours to a field, without a person's edit between, and it does not settle."""
+
+NEVER: Final = {"never": "agreed"}
+"""Stands for both bases of a field that was found to differ though neither side had left its base: both have left."""
+
+EMPTY: Final[tuple[Value, ...]] = (None, "", [])
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +49,15 @@ def ways(fields: FieldMap, rules: Rules, able: Capabilities) -> tuple[Way, ...]:
 class Sides:
     """One link as the store knows both sides: our names and values in `store` and `base_store`, theirs in the rest.
 
-    `changed` and `left` tell when each field of ours was last changed here and there. `choices` holds what a person
-    picked for a conflict. `blocked` holds values that were refused or rejected: (side, key) → values. `streak` counts
-    our writes.
+    A base may be NEVER. `changed` and `left` tell when each field of ours was last changed here and there. `choices`
+    holds what a person picked for a conflict. `blocked` holds values that were refused or rejected: (side, key) →
+    values. `streak` counts our writes.
     """
 
     store: Fields
-    base_store: Fields
+    base_store: Mapping[str, Any]
     seen: Fields
-    base_system: Fields
+    base_system: Mapping[str, Any]
     changed: Mapping[str, str] = field(default_factory=dict)
     left: Mapping[str, str] = field(default_factory=dict)
     choices: Mapping[str, str] = field(default_factory=dict)
@@ -62,7 +67,10 @@ class Sides:
 
 @dataclass(slots=True)
 class Merge:
-    """What a link needs. `patch` and `before` hold the system's keys, `ours` our values that the patch carries."""
+    """What a link needs. `patch` and `before` hold the system's keys, `ours` our values that the patch carries.
+
+    `drifted`: our names of what is written though the two never agreed on it.
+    """
 
     patch: dict[str, Value] = field(default_factory=dict)
     before: dict[str, Value] = field(default_factory=dict)
@@ -73,6 +81,7 @@ class Merge:
     unmapped: list[tuple[str, Value]] = field(default_factory=list)
     blocked: list[tuple[str, str]] = field(default_factory=list)
     unsettled: dict[str, Value] = field(default_factory=dict)
+    drifted: set[str] = field(default_factory=set)
 
     @property
     def waits(self) -> bool:
@@ -96,30 +105,54 @@ def _field(merged: Merge, sides: Sides, way: Way, coarse: timedelta) -> None:
         # Newly mapped: where both stand now is where they agree, so that a changed map writes nothing.
         merged.agreed.append(row)
         return
+    outcome = outcome_of(sides, way, coarse)
+    if outcome is Outcome.KEEP:
+        return
+    ours, theirs = sides.store.get(row.ours), sides.seen[row.theirs]
+    to_ours, to_theirs = row.our_value(theirs), row.their_value(ours)
+    match outcome:
+        case Outcome.AGREE:
+            merged.agreed.append(row)
+        case Outcome.CONFLICT:
+            merged.conflicts[row.ours] = (ours, theirs)
+        case Outcome.UNMAPPED:
+            merged.unmapped.append((row.ours, theirs if to_ours is UNMAPPED else ours))
+        case Outcome.TO_STORE:
+            _to_store(merged, sides, row, cast("Value", to_ours))
+        case Outcome.TO_SYSTEM:
+            _to_system(merged, sides, row, cast("Value", to_theirs))
+
+
+def outcome_of(sides: Sides, way: Way, coarse: timedelta) -> Outcome:
+    """What becomes of one field that both sides have, and that has its bases."""
+    row = way.row
     ours, theirs = sides.store.get(row.ours), sides.seen[row.theirs]
     if ours == sides.base_store[row.ours] and theirs == sides.base_system[row.theirs]:
-        return
+        return Outcome.KEEP
     to_ours, to_theirs = row.our_value(theirs), row.their_value(ours)
     view = View(
         store_left=ours != sides.base_store[row.ours],
         system_left=theirs != sides.base_system[row.theirs],
         same=to_ours == ours or to_theirs == theirs,
         readable=to_ours is not UNMAPPED,
-        writable=to_theirs is not UNMAPPED,
+        writable=row.settable(ours),
         store_at=_time(sides.changed.get(row.ours)),
         system_at=_time(sides.left.get(row.ours)),
     )
-    match decide(view, way.direction, _chosen(sides.choices.get(row.ours), way.policy), coarse):
-        case Outcome.AGREE:
-            merged.agreed.append(row)
-        case Outcome.CONFLICT:
-            merged.conflicts[row.ours] = (ours, theirs)
-        case Outcome.UNMAPPED:
-            merged.unmapped.append((row.ours, theirs if not view.readable else ours))
-        case Outcome.TO_STORE:
-            _to_store(merged, sides, row, cast("Value", to_ours))
-        case Outcome.TO_SYSTEM:
-            _to_system(merged, sides, row, cast("Value", to_theirs))
+    policy = _chosen(sides.choices.get(row.ours), way.policy)
+    if policy == "newest" and drifts(sides, row) and not (view.store_at or view.system_at):
+        policy = _fuller(ours, theirs)
+    return decide(view, way.direction, policy, coarse)
+
+
+def drifts(sides: Sides, row: Field) -> bool:
+    """Whether the two never agreed on this field."""
+    return bool(sides.base_store.get(row.ours) == NEVER)
+
+
+def _fuller(ours: Value, theirs: Value) -> Policy:
+    """Nobody is known to have emptied it: what is empty takes the other's value. Else the store's stands."""
+    return "system" if ours in EMPTY and theirs not in EMPTY else "store"
 
 
 def _to_store(merged: Merge, sides: Sides, row: Field, value: Value) -> None:
@@ -127,6 +160,7 @@ def _to_store(merged: Merge, sides: Sides, row: Field, value: Value) -> None:
         merged.blocked.append(("store", row.ours))
     else:
         merged.to_store[row.ours] = value
+        merged.drifted |= {row.ours} if drifts(sides, row) else set()
 
 
 def _to_system(merged: Merge, sides: Sides, row: Field, value: Value) -> None:
@@ -139,6 +173,7 @@ def _to_system(merged: Merge, sides: Sides, row: Field, value: Value) -> None:
         merged.patch[row.theirs] = value
         merged.before[row.theirs] = sides.seen[row.theirs]
         merged.ours[row.ours] = ours
+        merged.drifted |= {row.ours} if drifts(sides, row) else set()
 
 
 def _chosen(choice: str | None, policy: Policy) -> Policy:
@@ -157,7 +192,7 @@ def creation(store: Fields, table: tuple[Way, ...]) -> tuple[dict[str, Value], d
         value = store.get(way.row.ours)
         may = way.direction in {"out", "both"} or way.row.writable == "at creation"
         theirs = way.row.their_value(value)
-        if may and way.row.writable != "never" and value not in (None, [], "") and theirs is not UNMAPPED:
+        if may and way.row.writable != "never" and value not in EMPTY and theirs is not UNMAPPED:
             fields[way.row.theirs] = theirs  # type: ignore[assignment]  # checked in the line above
             ours[way.row.ours] = value
     return fields, ours

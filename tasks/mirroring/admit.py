@@ -91,11 +91,13 @@ async def admit(m: Mirroring, strangers: Sequence[Incident]) -> Admission:
     result = Admission()
     if not m.takes_in or not strangers:
         return result
-    passing = [(i, r) for i, r in ((i, read(m, i)) for i in strangers) if accepts(r, m.intake.filter)]
+    passing = [(i, read(m, i)) for i in strangers]
+    if m.intake.filter:
+        passing = [(i, r) for i, r in passing if accepts(r, m.intake.filter)]
     if m.intake.query and passing:
         found = await at("matching", m.system.matching([i.id for i, _ in passing], m.intake.query))
         passing = [(i, r) for i, r in passing if i.id in found]
-    rules = [first_rule(record, m.intake.rules) for _, record in passing]
+    rules = [first_rule(record, m.intake.rules) if m.intake.rules else None for _, record in passing]
     candidates = await _candidates(m, passing, rules)
     for (incident, record), rule in zip(passing, rules, strict=True):
         other = result.older(record, rule, candidates) if rule is not None else None
@@ -163,6 +165,8 @@ async def _candidates(
         if rule is not None and value not in (None, "", []):
             wanted.setdefault(rule.same[0], set()).add(value if isinstance(value, str) else dumps(value))
     found: dict[int, dict[str, Value]] = {}
+    if not wanted:
+        return []
     query = select(INCIDENT).where(or_(INCIDENT.c.status.is_(None), INCIDENT.c.status.not_in(sorted(OVER))))
     async with m.database.read() as connection:
         for name, values in wanted.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -33,28 +33,45 @@ class Adoption:
     intent: Row | None = None
 
 
-async def adoptions(
-    m: Mirroring, unknown: Sequence[Incident], entries: NewEntries
-) -> tuple[list[Adoption], list[Incident]]:
+@dataclass(slots=True)
+class Keyed:
+    """Unknown incidents by the key of ours that they carry.
+
+    `paired`: its link waits. `twins`: its link, which is another record there already. `orphans`: it names no link;
+    they are strangers all the same.
+    """
+
+    paired: list[Adoption] = field(default_factory=list)
+    strangers: list[Incident] = field(default_factory=list)
+    twins: list[tuple[Incident, Row]] = field(default_factory=list)
+    orphans: list[tuple[Incident, int]] = field(default_factory=list)
+
+
+async def adoptions(m: Mirroring, unknown: Sequence[Incident], entries: NewEntries) -> Keyed:
     """Split unknown incidents: those that carry a key of ours are paired, the rest are strangers."""
     keys = {i.id: m.own(i.key, "i") or m.own(entries.keys.get(i.id), "i") for i in unknown}
     wanted = {number for number in keys.values() if number is not None}
     if not wanted:
-        return [], list(unknown)
+        return Keyed(strangers=list(unknown))
     async with m.database.read() as connection:
         links = {r["id"]: r for r in await rows_by(connection, select(LINK), LINK.c.id, wanted)}
         creates = select(INTENT).where(INTENT.c.verb == "create")
         intents = {r["link_id"]: r for r in await rows_by(connection, creates, INTENT.c.link_id, wanted)}
-    paired, strangers = [], []
+    result = Keyed()
     for incident in unknown:
-        link = links.get(keys[incident.id] or 0)
+        number = keys[incident.id]
+        link = links.get(number or 0)
         if link is None or link["system_id"] != m.system_id:
-            strangers.append(incident)
+            result.strangers.append(incident)
+            result.orphans += [(incident, number)] if number is not None else []
         elif link["remote_id"] is None:
-            paired.append(adoption(link, incident, intents.get(link["id"])))
+            result.paired.append(adoption(link, incident, intents.get(link["id"])))
+            # Another of this very page that carries the same key is its twin.
+            links[link["id"]] = {**link, "remote_id": incident.id}
         else:
+            result.twins.append((incident, link))
             entries.parked.append(_twin(m, incident, link))
-    return paired, strangers
+    return result
 
 
 def adoption(link: Row, incident: Incident, intent: Row | None) -> Adoption:

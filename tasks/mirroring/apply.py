@@ -11,9 +11,10 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from blocks.errors import LockstepError
+from blocks.store.among import among
 from blocks.store.checks import checked
 from blocks.store.incidents import Edit, write_edits
-from blocks.store.links import CLEAN, INTENT, Row, chunks, dumps, mark, rows_of
+from blocks.store.links import CLEAN, INTENT, Row, dumps, mark, rows_of
 from blocks.store.tables import Intent
 from tasks.decide.merge import closes
 from tasks.mirroring.answers import PLAN_LINE, Standing, save
@@ -150,8 +151,7 @@ async def _let_go(
     state = "unlinked" if m.rules.gone == "unlink" else "gone"
     link_ids = [one.link_id for one, _ in batch]
     await mark(connection, link_ids, state=state, dirty=CLEAN)
-    for part in chunks(link_ids):
-        await connection.execute(delete(INTENT).where(INTENT.c.link_id.in_(part)))
+    await connection.execute(delete(INTENT).where(among(INTENT.c.link_id, link_ids)))
     m.tally.add("gone", *(line["incident_id"] for _, line in batch))
 
 

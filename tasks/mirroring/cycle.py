@@ -62,7 +62,12 @@ async def cycle(
     """
     steps = steps or Steps(m)
     await steps.pull(only)
-    if not await waits(m, dry=dry):
+    await act(steps, dry=dry, only=only)
+
+
+async def act(steps: Steps, *, dry: bool = False, only: Sequence[int] | None = None) -> None:
+    """Settle, decide, plan, apply: what a cycle does with what was read."""
+    if not await waits(steps.m, dry=dry):
         return
     for number in range(ROUNDS):
         planned = await steps.plan(first=number == 0, dry=dry, only=only)

@@ -46,8 +46,10 @@ async def gather(
     same: Sequence[tuple[Known, Incident]],
     unknown: Sequence[Incident],
     have: Mapping[int, set[str]],
+    *,
+    content: bool = True,
 ) -> NewEntries:
-    """Read what is new, files included, before the commit begins."""
+    """Read what is new, the bytes of files (`content`) included, before the commit begins."""
     result = NewEntries()
     incoming = m.kinds(incoming=True)
     if not incoming and not m.rules.create:
@@ -66,7 +68,7 @@ async def gather(
     result.items = [e for e in found if e.id not in known]
     result.keys = {e.incident_id: e.key for e in result.items if m.own(e.key, "i") is not None and e.key}
     for entry in result.items:
-        if entry.kind == "file" and "file" in incoming:
+        if content and entry.kind == "file" and "file" in incoming:
             await _content(m, result, entry)
     return result
 

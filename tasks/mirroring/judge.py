@@ -12,8 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from blocks.errors import Refused
 from blocks.model import OVER, Fields, Value
+from blocks.store.among import among
 from blocks.store.checks import checked
-from blocks.store.links import CLEAN, CONFLICT, DIRTY, PARKED, WAITING, Row, Work, chunks, mark, park, work
+from blocks.store.links import CLEAN, CONFLICT, DIRTY, PARKED, WAITING, Row, Work, mark, park, work
 from tasks.decide.intake import Record, accepts
 from tasks.decide.merge import Merge, Sides, closes, creation, merge
 from tasks.mirroring.answers import Standing, save
@@ -141,7 +142,8 @@ def _to_store(m: Mirroring, result: Verdict) -> None:
             result.parked.append(_parked(m, one, "update", {"side": "store", "patch": {name: value}}, str(error)))
     before = {name: one.store.get(name) for name in good}
     if good:
-        kind = "close" if closes(m.table, before, good, theirs=False) else "store"
+        other = "drift" if result.merge.drifted & set(good) else "store"
+        kind = "close" if closes(m.table, before, good, theirs=False) else other
         result.lines.append(_line(one, "store", kind, patch=good, before=before))
 
 
@@ -155,7 +157,8 @@ def _to_system(m: Mirroring, result: Verdict) -> None:
         result.parked.append(_parked(m, one, "update", payload, error))
     if not merged.patch:
         return
-    kind = "close" if closes(m.table, merged.before, merged.patch, theirs=True) else "update"
+    other = "drift" if merged.drifted & set(merged.ours) else "update"
+    kind = "close" if closes(m.table, merged.before, merged.patch, theirs=True) else other
     result.lines.append(_line(one, "update", kind, patch=merged.patch, before=merged.before, ours=merged.ours))
 
 
@@ -268,8 +271,8 @@ async def _list_conflicts(
 async def _drop_obsolete(connection: AsyncConnection, verdicts: Sequence[Verdict]) -> None:
     """What is parked and no longer wanted as it was: the value changed, the entry or the link went another way."""
     ids = [row["id"] for one in verdicts if not one.work.intents for row in one.work.parked if _obsolete(one, row)]
-    for part in chunks(ids):
-        await connection.execute(update(PARKED).where(PARKED.c.id.in_(part)).values(state="dropped"))
+    if ids:
+        await connection.execute(update(PARKED).where(among(PARKED.c.id, ids)).values(state="dropped"))
 
 
 def _obsolete(one: Verdict, row: Row) -> bool:

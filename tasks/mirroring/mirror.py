@@ -37,6 +37,10 @@ def _digest(settings: object) -> str:
     return sha256(repr(settings).encode()).hexdigest()
 
 
+HALF = 64
+"""So much of a mirror's digest is of its rules and intake; the rest is of its map."""
+
+
 @dataclass(slots=True)
 class Tally:
     """What a cycle did, counted; `named` holds the first incidents of each kind, for signals."""
@@ -89,11 +93,13 @@ class Mirroring:
         limits: Limits | None = None,
         run: str = "",
         now: Callable[[], datetime] = utc_now,
+        as_before: bool = False,
     ) -> Self:
         """Register the system under the mirror's name and read how far it is.
 
         Raises:
-            Misconfigured: the name is bound to another system, or the rules ask for what the vendor cannot do.
+            Misconfigured: the name is bound to another system, or the rules ask for what the vendor cannot do, or, with
+                `as_before`, are not those of the mirror's last cycle.
         """
         rules, intake = rules or Rules(), intake or Intake()
         able = system.capabilities
@@ -106,8 +112,26 @@ class Mirroring:
             database, system, system_id, rules, intake, limits or Limits(), Actor(f"mirror {name}", run), fields,
             ways(fields, rules, able), able, now, started=now(),
         )  # fmt: skip
+        if as_before:
+            await mirror.must_be_as_before()
         await mirror.refresh()
         return mirror
+
+    @property
+    def digest(self) -> str:
+        """Of what a person set: HALF of it of rules and intake, the rest of the map that came of them."""
+        return _digest((self.rules, self.intake)) + _digest([(row.ours, row.theirs) for row in self.fields.rows])
+
+    async def must_be_as_before(self) -> None:
+        """Misconfigured, if rules and intake are not those of the mirror's last cycle; the first one sets them."""
+        async with self.database.read() as connection:
+            last = (await connection.execute(select(SYSTEM.c.rules).where(SYSTEM.c.id == self.system_id))).scalar()
+        if last and last != self.digest:
+            message = (
+                "these rules or this intake are not those of the mirror's last cycle: put the same values into both "
+                "deployments; after a change let the mirror run once, a dry run will do"
+            )
+            raise Misconfigured(message, system=self.system.fingerprint())
 
     async def refresh(self) -> None:
         """Read the cursor; after changed rules decide again what waits, and offer what may now be created.
@@ -118,15 +142,14 @@ class Mirroring:
         async with self.database.read() as connection:
             row = (await connection.execute(select(SYSTEM).where(SYSTEM.c.id == self.system_id))).one()
         self.cursor, self.caught_up = row.cursor, row.caught_up
-        rules = _digest((self.rules, self.intake))
-        digest = rules + _digest([(row.ours, row.theirs) for row in self.fields.rows])
+        digest = self.digest
         if (row.rules, row.creates) != (digest, self.rules.create):
             async with self.database.begin("rules") as connection:
                 await connection.execute(
                     update(SYSTEM).where(SYSTEM.c.id == self.system_id).values(rules=digest, creates=self.rules.create)
                 )
                 again = or_(LINK.c.dirty == WAITING, LINK.c.state == "offered")
-                if row.rules[len(rules) :] != digest[len(rules) :]:
+                if row.rules[HALF:] != digest[HALF:]:
                     again = or_(again, LINK.c.state == "linked")
                 await connection.execute(update(LINK).where(LINK.c.system_id == self.system_id, again).values(dirty=1))
                 if self.rules.create and not row.creates:
@@ -152,7 +175,8 @@ class Mirroring:
         ways_in = {"in", "both"} if incoming else {"out", "both"}
         if self.rules.direction not in ways_in or (not incoming and self.able.read_only):
             return frozenset()
-        texts = {"comment", "note"} if self.rules.comments.direction in ways_in else set()
+        spoken = incoming or self.able.comments_out
+        texts = {"comment", "note"} if spoken and self.rules.comments.direction in ways_in else set()
         files = {"file"} if self.rules.files.direction in ways_in and self.able.files else set()
         return frozenset(texts | files)
 
@@ -179,5 +203,6 @@ class Mirroring:
         if (field, str(value)) not in self.tally.warned:
             self.tally.warned.add((field, str(value)))
             self.tally.counts["unmapped"] += 1
-            self.tally.notes.append(f"{field}: the value {dumps(value)[:80]} of {incident} is in no map; left alone")
+            told = f"{field}: the value {dumps(value)[:80]} of {incident}"
+            self.tally.notes.append(f"{told} is in no map, or cannot be set there; left alone")
             log.warning("%s [%s]: %s", self.system.fingerprint(), incident, self.tally.notes[-1])

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from blocks.errors import NotFound
 from blocks.store import Database
+from blocks.store.among import among
 from blocks.store.audit import Act, Actor, record
 from blocks.store.links import (
     CONFLICT,
@@ -19,7 +20,6 @@ from blocks.store.links import (
     MIRROR,
     PARKED,
     Row,
-    chunks,
     dumps,
     mark,
     rows_by,
@@ -84,8 +84,8 @@ async def replay(database: Database, ids: Sequence[int], mirror: str, actor: Act
         inbound = [row for row in rows if _came_in(row)]
         outbound = [row for row in rows if not _came_in(row)]
         for state, some in (("asked", inbound), ("replayed", outbound)):
-            for part in chunks([row["id"] for row in some]):
-                await connection.execute(update(PARKED).where(PARKED.c.id.in_(part)).values(state=state))
+            numbers = [row["id"] for row in some]
+            await connection.execute(update(PARKED).where(among(PARKED.c.id, numbers)).values(state=state))
         await _end_streaks(database, connection, [row for row in outbound if row["kind"] == "unsettled"])
         await mark(connection, {row["link_id"] for row in outbound if row["link_id"] is not None}, dirty=DIRTY)
         acts = [Act("replayed", row["incident_id"], {row["kind"]: (row["error"][:500], row["id"])}) for row in rows]
@@ -100,11 +100,7 @@ def _came_in(row: Row) -> bool:
 async def _wanted(connection: AsyncConnection, ids: Sequence[int], mirror: str) -> list[Row]:
     query = select(PARKED).where(PARKED.c.state == "open").order_by(PARKED.c.id)
     if mirror:
-        system_id = (await connection.execute(select(MIRROR.c.system_id).where(MIRROR.c.name == mirror))).scalar()
-        if system_id is None:
-            names = sorted((await connection.execute(select(MIRROR.c.name))).scalars())
-            raise _nothing(f"there is no mirror '{mirror}'; there are: {', '.join(names) or 'none'}")
-        query = query.where(PARKED.c.system_id == system_id)
+        query = query.where(PARKED.c.system_id == await system_of(connection, mirror))
     rows = await rows_by(connection, query, PARKED.c.id, ids) if ids else await rows_of(connection, query)
     missing = sorted(set(ids) - {row["id"] for row in rows})
     if missing:
@@ -112,6 +108,15 @@ async def _wanted(connection: AsyncConnection, ids: Sequence[int], mirror: str) 
     if not rows:
         raise _nothing("nothing is parked there")
     return rows
+
+
+async def system_of(connection: AsyncConnection, mirror: str) -> int:
+    """The id of the system that a mirror keeps in step. NotFound names the mirrors that there are."""
+    system_id = (await connection.execute(select(MIRROR.c.system_id).where(MIRROR.c.name == mirror))).scalar()
+    if system_id is None:
+        names = sorted((await connection.execute(select(MIRROR.c.name))).scalars())
+        raise NotFound(f"there is no mirror '{mirror}'; there are: {', '.join(names) or 'none'}", system="store")
+    return int(system_id)
 
 
 def _nothing(words: str) -> NotFound:

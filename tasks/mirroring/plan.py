@@ -18,7 +18,12 @@ from tasks.mirroring.mirror import Mirroring
 
 PLAN, LINE = table_of(Plan), table_of(PlanLine)
 KEEP = timedelta(days=30)
-"""How long the lines of done plans are kept: the audit tells what they did."""
+"""How long a plan that is over is kept, with its lines: as long as one may wait; the audit tells what it did."""
+
+OVER = ("done", "dry run", "superseded", "rejected", "expired")
+OLD = 100
+"""How many old plans go with each new one, so that no cycle waits long for it and they never pile up."""
+
 WINDOW = timedelta(hours=24)
 
 
@@ -70,13 +75,13 @@ async def make_plan(m: Mirroring, *, only: Sequence[int] | None = None, dry: boo
         async with m.database.begin("plan") as connection:
             verdicts = await judge(m, connection, ids)
             lines = [line for one in verdicts for line in one.lines]
-            await _write(m, connection, planned, lines)
-    if planned.plan_id is not None:
-        await _release(m, planned, dry=dry)
+            await add_lines(m, connection, planned, lines)
+    await release(m, planned, dry=dry)
     return planned
 
 
-async def _write(m: Mirroring, connection: AsyncConnection, planned: Planned, lines: Sequence[Line]) -> None:
+async def add_lines(m: Mirroring, connection: AsyncConnection, planned: Planned, lines: Sequence[Line]) -> None:
+    """Add lines to a plan; the first of them begins it."""
     if not lines:
         return
     if planned.plan_id is None:
@@ -101,8 +106,10 @@ LINES = (
 )  # fmt: skip
 
 
-async def _release(m: Mirroring, planned: Planned, *, dry: bool) -> None:
-    """The whole plan is written: let it go, hold it, or leave it as a dry run."""
+async def release(m: Mirroring, planned: Planned, *, dry: bool) -> None:
+    """The whole plan is written: let it go, hold it, or leave it as a dry run. An empty one is none."""
+    if planned.plan_id is None:
+        return
     now = m.now()
     async with m.database.begin("release") as connection:
         if not dry:
@@ -121,7 +128,16 @@ async def _release(m: Mirroring, planned: Planned, *, dry: bool) -> None:
         left = (PLAN.c.system_id == m.system_id, PLAN.c.state.in_(("planning", "applying")))
         others = update(PLAN).where(*left, PLAN.c.id != planned.plan_id)
         await connection.execute(others.values(state="superseded"))
-        await connection.execute(delete(LINE).where(LINE.c.system_id == m.system_id, LINE.c.done_at < now - KEEP))
+        await _forget_old(connection, now)
+
+
+async def _forget_old(connection: AsyncConnection, now: datetime) -> None:
+    """Delete old plans, of whichever system, and their lines."""
+    old = select(PLAN.c.id).where(PLAN.c.created < now - KEEP, PLAN.c.state.in_(OVER)).order_by(PLAN.c.created)
+    ids = list((await connection.execute(old.limit(OLD))).scalars())
+    if ids:
+        await connection.execute(delete(LINE).where(LINE.c.plan_id.in_(ids)))
+        await connection.execute(delete(PLAN).where(PLAN.c.id.in_(ids)))
 
 
 async def _done(connection: AsyncConnection, system_id: int, now: datetime) -> Counter[str]:

@@ -75,7 +75,7 @@ async def pull(m: Mirroring, *, pages: int = 1_000_000, seconds: float = 1e9, re
     begun = since
     while True:
         try:
-            async with aclosing(_ahead(m.system.changes(since, size))) as feed:
+            async with aclosing(ahead(m.system.changes(since, size), "changes")) as feed:
                 async for page in feed:
                     await take(m, page)
                     taken, since = taken + 1, page.cursor
@@ -96,12 +96,12 @@ async def pull(m: Mirroring, *, pages: int = 1_000_000, seconds: float = 1e9, re
     return Pulled(taken, done=True)
 
 
-async def _ahead(feed: AsyncIterator[Page]) -> AsyncGenerator[Page, None]:
-    """Read the next page while this one is stored."""
-    reading = asyncio.ensure_future(_next(feed))
+async def ahead(feed: AsyncIterator[Page], point: str) -> AsyncGenerator[Page, None]:
+    """Read the next page while this one is stored. `point` names the call."""
+    reading = asyncio.ensure_future(_next(feed, point))
     try:
         while (page := await reading) is not None:
-            reading = asyncio.ensure_future(_next(feed))
+            reading = asyncio.ensure_future(_next(feed, point))
             yield page
     finally:
         reading.cancel()
@@ -109,10 +109,10 @@ async def _ahead(feed: AsyncIterator[Page]) -> AsyncGenerator[Page, None]:
             await reading
 
 
-async def _next(feed: AsyncIterator[Page]) -> Page | None:
-    reach("before changes")
+async def _next(feed: AsyncIterator[Page], point: str) -> Page | None:
+    reach(f"before {point}")
     page = await anext(feed, None)
-    reach("after changes")
+    reach(f"after {point}")
     return page
 
 

@@ -14,57 +14,109 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from blocks.errors import NotFound
 from blocks.model import Incident, Page
 from blocks.points import at
+from blocks.store.among import among
 from blocks.store.incidents import insert_incidents
-from blocks.store.links import CLEAN, DIRTY, LINK, SYSTEM, Known, chunks, dumps, entry_ids, known, park
+from blocks.store.links import CLEAN, DIRTY, LINK, SYSTEM, Known, dumps, entry_ids, known, park, unlisted
 from blocks.store.tables import Incident as IncidentRow
 from blocks.store.tables import Link
 from tasks.mirroring.admit import Admission, admit
-from tasks.mirroring.adopt import Adoption, adopt, adoptions
-from tasks.mirroring.entries import gather, store_entries
+from tasks.mirroring.adopt import Adoption, Keyed, adopt, adoptions
+from tasks.mirroring.entries import NewEntries, gather, store_entries
 from tasks.mirroring.mirror import Mirroring
 
 
 @dataclass(slots=True)
 class Sorted:
-    """A page by what is to be done with each incident."""
+    """A page by what is to be done with each incident; `missing`: shown in the page, and not found alone."""
 
     changed: list[tuple[Known, Incident, str]] = field(default_factory=list)
     same: list[tuple[Known, Incident]] = field(default_factory=list)
     unknown: list[Incident] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Look:
+    """What a page brings: all that is read and decided before a commit begins. `links` are by remote id."""
+
+    page: Page
+    links: dict[str, Known]
+    order: Sorted
+    entries: NewEntries
+    keyed: Keyed
+    admission: Admission
+
+    @property
+    def empty(self) -> bool:
+        """Whether it brings nothing to keep."""
+        new, entries = self.admission, self.entries
+        brings = (self.page.bad, self.order.changed, self.keyed.paired, entries.items, entries.parked)
+        return not any((*brings, new.new, new.dropped, new.parked))
 
 
 async def take(m: Mirroring, page: Page, *, move_cursor: bool = True) -> None:
-    """Take a page into the store. Everything that is read from the system is read before the commit begins."""
+    """Take a page into the store."""
+    await keep(m, await look(m, page), move_cursor=move_cursor)
+
+
+async def look(m: Mirroring, page: Page, *, since: datetime | None = None, content: bool = True) -> Look:
+    """Look at a page, and change nothing.
+
+    Args:
+        m: the mirror.
+        page: of its system.
+        since: strangers that were last updated before are left alone, but for those that carry a key of ours.
+        content: whether the bytes of new files are read.
+    """
     incidents = {incident.id: incident for incident in page.incidents}
-    async with m.database.read() as connection:
-        links = await known(connection, m.system_id, incidents)
-        have = await entry_ids(connection, [link.id for link in links.values()])
+    remote_ids = [*incidents, *(bad.id for bad in page.bad)]
+
+    async def what_we_know(connection: AsyncConnection) -> tuple[dict[str, Known], dict[int, set[str]]]:
+        links = await known(connection, m.system_id, remote_ids)
+        return links, await entry_ids(connection, [link.id for link in links.values()])
+
+    links, have = await m.database.look(what_we_know)
     order = await _sorted(m, incidents, links)
-    entries = await gather(m, page, order.changed, order.same, order.unknown, have)
-    paired, strangers = await adoptions(m, order.unknown, entries)
-    admission = await admit(m, strangers)
-    now = m.now()
-    async with m.database.begin("page") as connection:
+    if since is not None:
+        fresh = [i for i in order.unknown if i.updated - m.system.skew >= since or m.own(i.key, "i") is not None]
+        order.unknown = fresh
+    entries = await gather(m, page, order.changed, order.same, order.unknown, have, content=content)
+    keyed = await adoptions(m, order.unknown, entries)
+    return Look(page, links, order, entries, keyed, await admit(m, keyed.strangers))
+
+
+async def keep(m: Mirroring, looked: Look, *, move_cursor: bool = True) -> dict[str, tuple[int, int]]:
+    """Keep what a page brings, in one commit; answers what became ours: remote id → (link id, incident id)."""
+    page, order, entries, admission = looked.page, looked.order, looked.entries, looked.admission
+    paired, now = looked.keyed.paired, m.now()
+    await miss(m, order.missing)
+
+    async def store(connection: AsyncConnection) -> dict[str, tuple[int, int]]:
         await adopt(m, connection, paired, now)
         created = await _create(m, connection, admission, now)
         await _move_on(m, connection, order.changed, now)
         await store_entries(m, connection, _targets(order, paired, created), entries, now)
-        await park(m.database, connection, _parked(m, page, now) + admission.parked + entries.parked)
+        parked = await unlisted(connection, _parked(m, page, now) + admission.parked + entries.parked)
+        await park(m.database, connection, parked)
+        m.tally.counts["parked"] += len(parked)
         if move_cursor:
             await connection.execute(
                 update(SYSTEM).where(SYSTEM.c.id == m.system_id).values(cursor=page.cursor, read_at=now)
             )
+        return created
+
+    created = await m.database.commit("page", store) if move_cursor or not looked.empty else {}
     if move_cursor:
         m.cursor = page.cursor
     if page.incidents:
         m.span = (m.span[0] if m.span else page.incidents[0].updated, page.incidents[-1].updated)
     m.tally.counts["read"] += len(page.incidents)
     m.tally.counts["pages"] += 1
-    m.tally.counts["parked"] += len(page.bad) + len(admission.parked) + len(entries.parked)
     m.tally.counts["dropped"] += len(admission.dropped)
     m.tally.counts["changed in the system"] += sum(text != link.seen for link, _, text in order.changed)
     m.tally.counts["paired"] += len(paired)
     m.tally.add("created in the store", *(incident_id for _, incident_id in created.values()))
+    return created
 
 
 async def _sorted(m: Mirroring, incidents: dict[str, Incident], links: dict[str, Known]) -> Sorted:
@@ -87,7 +139,7 @@ async def _sort_known(m: Mirroring, result: Sorted, link: Known, incident: Incid
         try:
             incident = await at("get", m.system.get(incident.id))
         except NotFound:
-            await miss(m, [incident.id])
+            result.missing.append(incident.id)
             return
         if incident.version < link.seen_version:
             return
@@ -183,10 +235,9 @@ def _parked(m: Mirroring, page: Page, now: datetime) -> list[dict[str, Any]]:
 
 async def miss(m: Mirroring, remote_ids: Sequence[str]) -> None:
     """Note that records are not there any more: a later cycle looks again before anything follows from it."""
+    if not remote_ids:
+        return
     async with m.database.begin("missing") as connection:
-        for part in chunks(remote_ids):
-            where = (LINK.c.system_id == m.system_id, LINK.c.remote_id.in_(part), LINK.c.state == "linked")
-            found = select(LINK.c.id).where(*where, LINK.c.missing_since.is_(None))
-            await connection.execute(
-                update(LINK).where(LINK.c.id.in_(found)).values(missing_since=m.now(), dirty=DIRTY)
-            )
+        where = (LINK.c.system_id == m.system_id, among(LINK.c.remote_id, remote_ids), LINK.c.state == "linked")
+        found = select(LINK.c.id).where(*where, LINK.c.missing_since.is_(None))
+        await connection.execute(update(LINK).where(LINK.c.id.in_(found)).values(missing_since=m.now(), dirty=DIRTY))

@@ -14,38 +14,22 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, MutableMapping
-from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import Any
 from urllib.parse import parse_qsl
 
-import httpx
 import orjson
 
 from tests.fakes.faults import APPLIED, FIRST, Faults
 from tests.fakes.people import People
 from tests.fakes.tracker import Conflict, Missing, Tracker, Usage
 from tests.fakes.tracker_views import Views
+from tests.fakes.wire import Cut, FakeTransport, Reply, asgi, serve
+
+__all__ = ["FakeRoundup", "FakeTransport", "serve"]
 
 Params = list[tuple[str, str]]
 GONE = "If-Match is missing or does not match. Retrieve asset and retry modification if valid."
-
-
-class Cut(Exception):
-    """The connection ends without an answer: `how` is refuse, drop, lose or hang."""
-
-    def __init__(self, how: str) -> None:
-        super().__init__(how)
-        self.how = how
-
-
-@dataclass(slots=True)
-class Reply:
-    """What is answered."""
-
-    status: int
-    body: bytes
-    headers: dict[str, str] = field(default_factory=dict)
 
 
 class Rejected(Exception):
@@ -296,43 +280,8 @@ class FakeRoundup:
         return {**self.views.state(), "calls": dict(self.calls)}
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
-        """As a server runs it. A cut is an answer that never becomes whole, or never comes."""
-        if scope["type"] != "http":
-            return
-        body, more = b"", True
-        while more:
-            message = await receive()
-            body, more = body + message.get("body", b""), message.get("more_body", False)
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        try:
-            reply = await self.handle(scope["method"], scope["path"], scope["query_string"].decode(), headers, body)
-        except Cut as cut:
-            while cut.how == "hang" and (await receive())["type"] != "http.disconnect":
-                pass
-            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1000")]})
-            return
-        raw = [(name.encode(), value.encode()) for name, value in reply.headers.items()]
-        raw.append((b"content-length", str(len(reply.body)).encode()))
-        await send({"type": "http.response.start", "status": reply.status, "headers": raw})
-        await send({"type": "http.response.body", "body": reply.body})
-
-
-class FakeTransport(httpx.AsyncBaseTransport):
-    """Calls the fake in this process: thousands of requests a second, and cuts as httpx raises them."""
-
-    def __init__(self, fake: FakeRoundup) -> None:
-        self.fake = fake
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """One request; a hang is a timeout at once."""
-        url, headers = request.url, {name.lower(): value for name, value in request.headers.items()}
-        try:
-            body = await request.aread()
-            reply = await self.fake.handle(request.method, url.path, url.query.decode(), headers, body)
-        except Cut as cut:
-            kinds: dict[str, type[httpx.RequestError]] = {"refuse": httpx.ConnectError, "hang": httpx.ReadTimeout}
-            raise kinds.get(cut.how, httpx.ReadError)(cut.how, request=request) from None
-        return httpx.Response(reply.status, headers=reply.headers, content=reply.body, request=request)
+        """As a server runs it."""
+        await asgi(self, scope, receive, send)
 
 
 def _multipart(kind: str, body: bytes) -> dict[str, Any]:
@@ -357,25 +306,7 @@ def main() -> None:
     chosen = parser.parse_args()
     fake = FakeRoundup(extra=("closereason", "closenotes"))
     fake.seed(chosen.issues, chosen.messages)
-    serve(fake, chosen.port)
-
-
-def serve(fake: FakeRoundup, port: int = 0) -> None:
-    """Serve this one until stopped; prints its address."""
-    import socket
-
-    import uvicorn
-
-    # With no protocol named, asyncio leaves Nagle on: an answer in two writes would wait 40 ms for the ACK.
-    sock = socket.socket(proto=socket.IPPROTO_TCP)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind(("127.0.0.1", port))
-    sock.listen(128)
-    print(f"http://127.0.0.1:{sock.getsockname()[1]}/tracker/", flush=True)  # noqa: T201  the caller reads it
-    config = uvicorn.Config(
-        fake, log_level="warning", access_log=False, date_header=False, server_header=False, lifespan="off"
-    )
-    uvicorn.Server(config).run([sock])
+    serve(fake, chosen.port, "/tracker/")
 
 
 if __name__ == "__main__":

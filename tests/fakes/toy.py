@@ -249,10 +249,15 @@ class Toy(IncidentSystem):
         yield next(e.data or b"" for e in self._world.records[entry.incident_id].entries if e.id == entry.id)
 
     async def everything(self, size: int) -> AsyncIterator[Page]:
-        """All there is."""
-        shown = [i for i in (self._world.incident(r) for r in self._world.records.values()) if i]
-        for start in range(0, len(shown), size):
-            yield Page(shown[start : start + size], "")
+        """All there is, `lag` seconds late, each page as of when it is asked for; what is new meanwhile comes last."""
+        w, start = self._world, 0
+        while start < len(w.records):
+            self._call("everything")
+            part = list(w.records.values())[start : start + size]
+            start += size
+            view = w.now() - timedelta(seconds=w.lag)
+            yield Page([i for i in (w.incident(r, view) for r in part) if i], "")
+            self._after("everything")
 
     async def find_entry(
         self, incident: Incident, entry: Entry, key: str, after: datetime, known: AbstractSet[str] = frozenset()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.peers import icinga, rt
 from tests.peers.roundup import Peer, Unstarted, start
 
 
@@ -33,6 +34,37 @@ def roundup_peer() -> Iterator[Peer]:
     except Unstarted as error:
         shutil.rmtree(home, ignore_errors=True)
         absent(f"no Roundup: {error}")
+        raise
+    yield peer
+    peer.stop()
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def rt_peer() -> Iterator[rt.Peer]:
+    """A running Request Tracker for the whole session."""
+    home = Path(tempfile.mkdtemp(prefix="lockstep-rt-"))
+    try:
+        peer = rt.start(home)
+    except rt.Unstarted as error:
+        shutil.rmtree(home, ignore_errors=True)
+        absent(f"no Request Tracker: {error}")
+        raise
+    yield peer
+    peer.stop()
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def icinga_peer() -> Iterator[icinga.Peer]:
+    """A running Icinga 2 for the whole session."""
+    home = Path(tempfile.mkdtemp(prefix="lockstep-icinga-"))
+    home.chmod(0o755)
+    try:
+        peer = icinga.start(home)
+    except icinga.Unstarted as error:
+        shutil.rmtree(home, ignore_errors=True)
+        absent(f"no Icinga: {error}")
         raise
     yield peer
     peer.stop()

@@ -79,7 +79,7 @@ class Peer:
 def start(home: Path, port: int = 0) -> Peer:
     """A tracker in `home/tracker`, set up if it is not there. Unstarted: it cannot run here.
 
-    Two accounts (admin and analyst), some keywords, and the properties closereason and closenotes of an issue.
+    Two accounts (admin and analyst), some keywords, and the properties closereason, closenotes and synckey of an issue.
     """
     tracker = home / "tracker"
     known = _port(tracker) if (tracker / "config.ini").exists() else 0
@@ -102,7 +102,7 @@ def _set_up(peer: Peer) -> None:
     schema = peer.home / "schema.py"
     text = schema.read_text()
     changed = text.replace(
-        'status=Link("status"))', 'status=Link("status"), closereason=String(), closenotes=String())'
+        'status=Link("status"))', 'status=Link("status"), closereason=String(), closenotes=String(), synckey=String())'
     )
     if changed == text:
         message = "the classic template is no longer as we know it: its issue class was not found"

@@ -14,7 +14,7 @@ from blocks.store.database import Database
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD: Final = "0001"
+HEAD: Final = "0003"
 """The newest revision. Known here, because Alembic takes a second to find that there is nothing to do."""
 
 WAIT = 120.0
