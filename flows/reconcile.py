@@ -80,6 +80,7 @@ async def _work(turn: Reconcile) -> None:
         await _in_spells(turn, read_everything)
         await _in_spells(turn, compare_both)
         await _in_spells(turn, _mend)
+        await turn.progress.done(turn.m.tally)
     finally:
         await turn.found.close_feed()
 
@@ -92,6 +93,7 @@ async def _in_spells(turn: Reconcile, step: Callable[[Reconcile], Awaitable[bool
             done = await step(turn)
         if done:
             return
+        await turn.progress.reach(turn.found.share, f"{turn.m.tally.counts['read']:,} records read")
         await asyncio.sleep(LET_GO)
 
 

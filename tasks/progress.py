@@ -1,4 +1,4 @@
-"""How far a long pull is, as an artifact that moves."""
+"""How far a long read is, as an artifact that moves."""
 
 from __future__ import annotations
 
@@ -24,11 +24,14 @@ class Progress:
 
     async def show(self, tally: Tally, span: tuple[datetime, datetime] | None, now: datetime) -> None:
         """Make or update the artifact, at most each few seconds."""
-        if span is None or monotonic() - self.shown < SHOW_AFTER:
-            return
-        self.share = max(self.share, share(*span, now))
-        words = f"{tally.counts['read']:,} incidents read, up to {moment(span[1])}"
-        await self._write(words)
+        if span is not None:
+            await self.reach(share(*span, now), f"{tally.counts['read']:,} incidents read, up to {moment(span[1])}")
+
+    async def reach(self, percent: float, words: str) -> None:
+        """Show so much, in these words, at most each few seconds; it never goes back. `done` is the end."""
+        if monotonic() - self.shown >= SHOW_AFTER:
+            self.share = max(self.share, min(99.0, percent))
+            await self._write(words)
 
     async def done(self, tally: Tally) -> None:
         """The pull is over."""

@@ -11,6 +11,7 @@ import pytest
 from prefect.client.schemas.objects import State
 
 import flows.reconcile
+import tasks.progress
 import tasks.reconcile
 from blocks.rules import Limits, Rule, Rules
 from blocks.store.locks import hold
@@ -112,6 +113,7 @@ async def test_between_two_spells_a_cycle_has_its_turn(
 ) -> None:
     monkeypatch.setattr(tasks.reconcile, "PAGES", 1)
     monkeypatch.setattr(flows.reconcile, "LET_GO", 0.3)
+    monkeypatch.setattr(tasks.progress, "SHOW_AFTER", 0.0)
     await linked(bench, 650)
     order: list[str] = []
     waiting: list[asyncio.Task[None]] = []
@@ -130,6 +132,8 @@ async def test_between_two_spells_a_cycle_has_its_turn(
     await asyncio.gather(*waiting)
     assert order.index("cycle") < len(order) - 1 - order[::-1].index("page")
     assert told.tasks.count(READ) == 5
+    assert told.progress == sorted(told.progress)
+    assert (len(told.progress), told.progress[-1]) == (5, 100.0)
 
 
 async def test_a_lock_that_is_lost_in_the_middle_is_noticed_before_anything_is_kept(

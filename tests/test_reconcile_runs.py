@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from collections.abc import AsyncIterator
+from typing import Any, ClassVar
 
 import pytest
 
 from blocks.errors import LockLost, Unauthorized, Unavailable, Unreadable
+from blocks.model import Page
 from blocks.rules import Limits, Rules
 from blocks.store.tables import Conflict, Incident, Intent, Link, Plan, PlanLine, System
 from tasks.mirroring.compare import compare_links
 from tasks.mirroring.full_read import read_pages
 from tasks.mirroring.reconciling import Reconciling
-from tests.mirrors import WRITES, Bench
+from tests.mirrors import WRITES, Bench, LiveToy
 from tests.reconciling import WRONG, behind, everything_wrong, linked, mends_and_rests, one
 
 
@@ -145,24 +147,27 @@ async def test_a_read_that_fails_begins_anew_and_counts_nothing_twice(bench: Ben
         assert r.plan.lines == 3
 
 
+class Torn(LiveToy):
+    """A system whose larger pages cannot be read."""
+
+    _block_type_name = "Torn"
+    asked: ClassVar[list[int]] = []
+
+    async def everything(self, size: int) -> AsyncIterator[Page]:
+        self.asked.append(size)
+        if size > 25:
+            raise Unreadable("torn", system="toy")
+        async for page in super().everything(size):
+            yield page
+
+
 async def test_an_unreadable_page_is_asked_for_in_halves(bench: Bench) -> None:
     world = await linked(bench, 3)
     behind(world, "3", who="ann")
-    asked: list[int] = []
-
-    class Torn(bench.mirrors["a"].toy):  # type: ignore[misc]
-        _block_type_name = "Torn"
-
-        async def everything(self, size: int) -> Any:
-            asked.append(size)
-            if size > 25:
-                raise Unreadable("torn", system="toy")
-            async for page in super().everything(size):
-                yield page
-
     bench.change(toy=Torn)
+    Torn.asked.clear()
     await bench.reconcile()
-    assert asked == [200, 100, 50, 25]
+    assert Torn.asked == [200, 100, 50, 25]
     assert (await bench.incident(3)).owner == "ann"
 
 

@@ -97,6 +97,7 @@ async def test_what_is_edited_behind_a_whole_reading_comes_with_the_next(behind:
     at = time.time() - behind
     world.api.clock = lambda: at
     made = [world.api.create({"title": str(number)}) for number in range(4)]
+    at += 5
     cursors: list[str] = []
 
     def meanwhile(stage: str, method: str, route: str) -> None:

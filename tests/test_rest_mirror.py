@@ -88,6 +88,8 @@ async def test_both_sides_agree_although_answers_are_lost(
     assert await rows(database, Parked) == []
     for link in links:
         assert await shown(database, link["incident_id"]) == there(world, link["remote_id"])
+    said = [one["text"] for record in world.api.records.values() for one in record.comments]
+    assert len(said) == len(set(said)) == 9 + 18
     world.api.calls.clear()
     await cycled(database, world, later=60)
     assert not [call for call in world.api.calls if not call.startswith("GET ")], "what agrees is left alone"

@@ -78,24 +78,24 @@ class Walk:
 
     async def whole(self, skew: Callable[[], timedelta]) -> AsyncIterator[Page]:
         """In any order. `skew`: how far the system's clock is ahead of ours, to a second, once it has answered."""
-        started, newest = datetime.now(UTC) - timedelta(seconds=1), list[datetime]()
+        started, newest = datetime.now(UTC) - timedelta(seconds=1), self.begin
+        until: datetime | None = None
         again = True
         while again:
             position: Position | None = None
             again, pages = False, 0
             while pages == 0 or position is not None:
                 found = await self.ask(self.begin, position)
-                until = started + skew()
+                until = until or started + skew()
                 fresh = self._fresh([r for r in found.rows if isinstance(r, BadRecord) or r.updated >= self.begin])
                 if fresh:
                     yield _page(fresh, self.cursor)
                 times = [row.updated for row in fresh if isinstance(row, Incident)]
-                newest = [max(newest + times)] if newest or times else []
-                again = again or any(at <= until for at in times)
+                newest, again = max([newest, *times]), again or any(at <= until for at in times)
                 position, pages = found.next, pages + 1
             again = again and pages > 1
-        moved = max([self.cursor, *(self.text(min(at, until)) for at in newest)])
-        if moved != self.cursor:
+        moved = self.text(min(newest, until or newest))
+        if moved > self.cursor:
             self.cursor = moved
             yield Page([], moved)
 

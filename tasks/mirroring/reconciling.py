@@ -79,6 +79,13 @@ class Reconciling:
             linked = (await connection.execute(counting)).scalar_one()
         return cls(m, dry, first_fetch(m.intake, system.created), system.read_at, last, linked, guard)
 
+    @property
+    def share(self) -> float:
+        """How far it is, in percent: the read is half of it, as far as can be told by the links that it showed."""
+        if self.after:
+            return 50.0 + 50.0 * self.after / self.last
+        return 50.0 * min(1.0, self.shown / self.linked) if self.linked else 0.0
+
     async def open_feed(self) -> AsyncGenerator[Page, None]:
         """The full read; after an error it begins anew, and what would be found twice is forgotten."""
         if self.feed is None:
