@@ -34,7 +34,7 @@ class File:
 
     def __init__(self, url: URL) -> None:
         self.engine = create_engine(url.set(drivername="sqlite+pysqlite"), hide_parameters=True)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="lockstep-store")
+        self._thread: ThreadPoolExecutor | None = None
         event.listen(self.engine, "connect", prepare)
         event.listen(self.engine, "begin", begin)
 
@@ -47,15 +47,19 @@ class File:
         return await self._aside(self._look, body)
 
     async def close(self) -> None:
-        """Close the file and end the thread."""
+        """Close the file and end the thread; whoever uses it again opens it again."""
         await self._aside(self.engine.dispose)
         self.forget()
 
     def forget(self) -> None:
         """End the thread when it has nothing left to do, without waiting for it."""
-        self._thread.shutdown(wait=False)
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.shutdown(wait=False)
 
     async def _aside(self, work: Callable[..., T], *arguments: object) -> T:
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="lockstep-store")
         context = copy_context()
         done = asyncio.get_running_loop().run_in_executor(self._thread, partial(context.run, work, *arguments))
         try:
