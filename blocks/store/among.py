@@ -15,7 +15,9 @@ from sqlalchemy.types import NullType, TypeDecorator, TypeEngine
 
 def among(column: ColumnElement[Any], values: Iterable[Any]) -> ColumnElement[Any]:
     """Whether a column holds one of these values: numbers or texts, as the column does."""
-    return _Among(column, bindparam(None, list(values), type_=_Many(column.type)))
+    # An expression without a type of its own, as a key taken out of JSON, is text.
+    of = Text() if isinstance(column.type, NullType) else column.type
+    return _Among(column, bindparam(None, list(values), type_=_Many(of)))
 
 
 class _Many(TypeDecorator[list[Any]]):
