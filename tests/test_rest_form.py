@@ -176,14 +176,14 @@ def test_the_first_of_several_values_for_one_of_ours_is_written() -> None:
 @pytest.mark.parametrize(
     ("path", "found"),
     [
-        ("", {"a": {"b": [1, 2]}, "l": [{"n": "x", "v": 1}, {"n": "y"}], "p.q": 3, "z": None}),
+        ("", {"a": {"b": [1, 2]}, "l": [{"n": "x", "v": 1}, {"n": "y", "t": True}], "p.q": 3, "z": None}),
         ("a.b", [1, 2]), ("a.b.1", 2), ("a.b.7", None), ("l[].n", ["x", "y"]), ("l[].v", [1]), ("l[n=y].n", "y"),
-        ("l[n=w].n", None), ("a.b.c", MISSING),
+        ("l[v=1].n", "x"), ("l[t=true].n", "y"), ("l[n=w].n", None), ("a.b.c", MISSING),
         (r"p\.q", 3), ("p.q", MISSING), ("z", None), ("z.y", None), ("a[].b", MISSING),
     ],
 )  # fmt: skip
 def test_a_path_finds_what_is_there_and_tells_nothing_from_null(path: str, found: object) -> None:
-    data = {"a": {"b": [1, 2]}, "l": [{"n": "x", "v": 1}, {"n": "y"}], "p.q": 3, "z": None}
+    data = {"a": {"b": [1, 2]}, "l": [{"n": "x", "v": 1}, {"n": "y", "t": True}], "p.q": 3, "z": None}
     assert Path.of(path).read(data) == found
 
 

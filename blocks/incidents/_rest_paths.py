@@ -96,13 +96,20 @@ def _read(data: Any, steps: tuple[str | tuple[str, str], ...]) -> Any:  # noqa: 
 def _chosen(data: Any, key: str, wanted: str) -> Any:  # noqa: ANN401  any JSON
     if not isinstance(data, list):
         return MISSING
-    return next((one for one in data if isinstance(one, dict) and str(one.get(key)) == wanted), None)
+    return next((one for one in data if isinstance(one, dict) and in_words(one.get(key)) == wanted), None)
 
 
 def _under(data: Any, key: str) -> Any:  # noqa: ANN401  any JSON
     if isinstance(data, list) and key.isascii() and key.isdigit():
         return data[int(key)] if int(key) < len(data) else None
     return data.get(key, MISSING) if isinstance(data, dict) else MISSING
+
+
+def in_words(shown: Any) -> str:  # noqa: ANN401  any JSON
+    """A word, a number or a truth as a form writes it."""
+    if shown is None or shown is MISSING:
+        return ""
+    return str(shown).lower() if isinstance(shown, bool) else str(shown)
 
 
 def value(shown: Any, path: str) -> Value:  # noqa: ANN401  any JSON

@@ -14,7 +14,7 @@ from blocks.errors import Refused
 from blocks.fieldmap import Field, FieldMap
 from blocks.incidents import _rest_templates as templates
 from blocks.incidents._rest_form import RestField, RestForm
-from blocks.incidents._rest_paths import MISSING, Path, Times, shown_keys, value
+from blocks.incidents._rest_paths import MISSING, Path, Times, in_words, shown_keys, value
 from blocks.incidents._rest_templates import Values
 from blocks.model import BadRecord, Entry, Fields, Incident, Value
 
@@ -165,8 +165,7 @@ class Reader:
 
     def _is_comment(self, record: Any) -> bool:  # noqa: ANN401  as it came
         path, _, wanted = self.form.comment_where.partition("=")
-        found = Path.of(path).read(record) if path else ""
-        return not path or str("" if found in (MISSING, None) else found) == wanted
+        return not path or in_words(Path.of(path).read(record)) == wanted
 
     def body(self, extra: str, values: Values, fields: Fields, call: str, id: str = "") -> dict[str, Any]:
         """A write's body: what the form sends along, and fields at their places. Refused: unknown, or no number."""

@@ -220,7 +220,7 @@ class RequestTracker(IncidentSystem):
         keyed = [one.id for one in found if one.key == key]
         if keyed:
             return keyed[0]
-        since = after + self.skew - timedelta(seconds=2)
+        since = after - timedelta(seconds=2)
         for one in reversed(found):
             if one.key is None and one.created >= since and await writing.same(self._tracker, one, entry):
                 return one.id

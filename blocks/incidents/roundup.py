@@ -234,7 +234,7 @@ class Roundup(IncidentSystem):
                 return f"msg{message}"
         if messages and not await tracker.linking(messages):
             self._orphans[key] = messages[0]
-        since = after + self.skew - timedelta(seconds=2)
+        since = after - timedelta(seconds=2)
         for one in reversed(await self.entries([replace(now, entry_ids=linked)], known)):
             if one.own and one.key is None and one.created >= since and await self._same(one, entry):
                 return one.id

@@ -37,12 +37,13 @@ NEEDED = ("FileName", "FileType", "FileContent")
 class FakeRT:
     """An ASGI application, and `handle` for the transport that needs no sockets.
 
-    `faults.forbidden` holds rights that the login lockstep lacks. `watch(stage, method, route)` is called before a
-    request is applied and after: a test may let people edit there, or raise.
+    `dated`: answers tell the time; a clock of a test's own would be taken for skew. `faults.forbidden` holds rights
+    that the login lockstep lacks. `watch(stage, method, route)` is called before a request is applied and after: a test
+    may let people edit there, or raise.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        self.clock = clock
+    def __init__(self, clock: Callable[[], float] = time.time, *, dated: bool = True) -> None:
+        self.clock, self.dated = clock, dated
         self.faults = Faults()
         self.records = Records(self.faults, clock)
         self.people = People(self.records)
@@ -95,7 +96,8 @@ class FakeRT:
         return Reply(status, b"", self._headers("text/html") | more)
 
     def _headers(self, kind: str = "application/json; charset=utf-8") -> dict[str, str]:
-        return {"content-type": kind, "date": formatdate(self.clock(), usegmt=True)}
+        date = {"date": formatdate(self.clock(), usegmt=True)} if self.dated else {}
+        return {"content-type": kind, **date}
 
     def _json(self, data: Any, status: int = 200, **more: str) -> Reply:
         return Reply(status, pretty(data), self._headers() | more)
