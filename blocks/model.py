@@ -131,7 +131,8 @@ class Capabilities:
 
     `lock`: how a stale write is refused: by the vendor in the same call (atomic), by reading just before (compared), or
     not at all. `create_key`, `entry_key`: how a write whose answer was lost is found again. `settle_seconds`: how long
-    the vendor's search may lag behind its writes. `clock_seconds`: the resolution of its time of update.
+    the vendor's search may lag behind its writes. `clock_seconds`: the resolution of its time of update. `lists_over`:
+    whether its list of everything shows what is over, too.
     """
 
     calls: Calls
@@ -147,3 +148,4 @@ class Capabilities:
     files: bool = True
     closing_notes: bool = True
     read_only: bool = False
+    lists_over: bool = True

@@ -9,7 +9,9 @@ from blocks.model import Value
 from blocks.rules import Rules
 from blocks.store.tables import Incident
 from tasks.mirroring.cycle import cycle
+from tasks.mirroring.findings import Findings
 from tasks.mirroring.mirror import Mirroring
+from tasks.mirroring.reconcile import reconcile
 from tests.fakes.icinga import LOGIN
 from tests.icinga_world import SERVICE, fake, hard, person, system, world
 from tests.mirrors import Bench, bench
@@ -34,6 +36,14 @@ class Mirrored:
             )
             await cycle(mirror)
         return mirror
+
+    async def reconcile(self) -> Findings:
+        self.bench.clock.go(60)
+        self.world.fake.calls.clear()
+        async with self.world.system() as system:
+            return await reconcile(
+                await Mirroring.open(self.bench.database, system, "icinga", now=self.bench.clock), dry=False
+            )
 
     async def edit(self, **fields: Value) -> None:
         self.bench.clock.go(1)
@@ -129,3 +139,23 @@ async def test_a_recovery_resolves_and_keeps_severity_and_description(
     assert (incident.status, incident.severity, incident.description) == ("resolved", "high", "refused")
     assert mirror.tally.notes == []
     assert len(await bench.rows(Incident)) == 1
+
+
+async def test_a_reconcile_asks_again_for_what_is_open_and_never_for_what_is_over(
+    bench: Bench, world: FakeWorld, person: Person
+) -> None:
+    at = Mirrored(bench, world)
+    for number in range(25):
+        await person.make(f"web01!s{number}", "S")
+        await person.check(f"web01!s{number}", "CRITICAL")
+    await at.cycle()
+    for number in range(25):
+        await person.check(f"web01!s{number}", "OK")
+    await at.cycle()
+    found = await at.reconcile()
+    assert (found.counts.total(), world.fake.calls["GET objects/services"]) == (0, 1)
+    await hard(person, "CRITICAL")
+    await at.cycle()
+    world.fake.core.remove(SERVICE)
+    found = await at.reconcile()
+    assert (found.counts["gone"], world.fake.calls["GET objects/services"]) == (1, 2)

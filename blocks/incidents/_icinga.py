@@ -120,7 +120,12 @@ class Checkable:
     @property
     def problem(self) -> Problem | None:
         """The problem that it has now. A soft state is none yet."""
-        return Problem(self.name, self.well) if self.hard and self.state != self.kind.states[0] else None
+        return Problem(self.name, self.well) if self.hard and not self.fine else None
+
+    @property
+    def fine(self) -> bool:
+        """Whether all is well: not even a soft state says otherwise."""
+        return self.state == self.kind.states[0]
 
     def incident(self, problem: Problem) -> Incident:
         """One of its problems: the one that it has, or one that is over.

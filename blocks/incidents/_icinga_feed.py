@@ -66,9 +66,7 @@ class Snapshot:
 
     def lacks(self, mark: Mark) -> list[str]:
         """Names of what was open and is not shown any more."""
-        unread = {one.id for one in self.bad}
-        names = {one.name for id, one in mark.problems.items() if id not in self.open}
-        return sorted(names - unread)
+        return sorted({one.name for id, one in mark.problems.items() if id not in self.open})
 
     def since(self, problems: Mapping[str, Problem]) -> int:
         """The microsecond after which the comments of all these were written."""

@@ -88,6 +88,7 @@ class Icinga(IncidentSystem):
             reopen=False,
             files=False,
             closing_notes=False,
+            lists_over=False,
         )
 
     @property
@@ -217,8 +218,8 @@ class Icinga(IncidentSystem):
         """A comment of the object. After the problem's end only while all is well: else it would be the next one's."""
         problem, monitor = self._problem(incident.id), self._monitor
         wrong = "" if entry.kind != "file" and entry.text.strip() else "Icinga takes no files, and no empty comments"
-        if incident.fields.get("status") == OVER and (await monitor.one(problem.name, incident.id)).problem:
-            wrong = "the problem is over, and its object has another: a comment would be that one's"
+        if incident.fields.get("status") == OVER and not (await monitor.one(problem.name, incident.id)).fine:
+            wrong = "the problem is over, and its object fails again: a comment would be the next problem's"
         if wrong:
             raise Refused(wrong, system=self.fingerprint(), call="add_entry", id=incident.id)
         added = await monitor.act("add-comment", problem.name, incident.id, comment=entry.text)

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from blocks.errors import NotFound
 from blocks.fieldmap import Field
-from blocks.model import Incident
+from blocks.model import OVER, Incident
 from blocks.points import at
 from blocks.store.links import CHUNK, CLEAN, DIRTY, LINK, Known, Work, mark, work
 from tasks.decide.merge import NEVER
@@ -91,7 +91,13 @@ async def _chunk(r: Reconciling, works: Sequence[Work]) -> None:
 
 
 def _in_no_page(r: Reconciling, one: Work) -> bool:
-    return one.link["state"] == "linked" and one.link["remote_id"] is not None and one.link["id"] not in r.looked
+    linked = one.link["state"] == "linked" and one.link["remote_id"] is not None
+    return linked and one.link["id"] not in r.looked and (r.m.able.lists_over or not _over(r.m, one))
+
+
+def _over(m: Mirroring, one: Work) -> bool:
+    """Whether the system showed it to be over: one that lists only what is open will not show it again."""
+    return m.fields.to_ours(one.link["seen"] or {})[0].get("status") in OVER
 
 
 async def _ask(m: Mirroring, works: Sequence[Work]) -> dict[int, Incident | None]:

@@ -50,7 +50,7 @@ async def read_pages(r: Reconciling, *, pages: int = 1_000_000, seconds: float =
 
 def _must_show_something(r: Reconciling) -> None:
     """An empty answer may mean that the login sees nothing any more: then nothing follows from it."""
-    if not r.shown and r.linked > r.m.limits.unlinks:
+    if r.m.able.lists_over and not r.shown and r.linked > r.m.limits.unlinks:
         message = f"shows none of the {r.linked:,} linked records: look whether the login may still see them"
         raise Unauthorized(message, system=r.m.system.fingerprint(), call="everything")
 
