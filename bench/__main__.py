@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench import cache, fetch, memory, mirror, reconcile, rt
+from bench import cache, fetch, memory, mirror, reconcile, rt, tokens
 from bench.harness import ROOT, Figure, NotMeasured, Workshop
 from blocks.errors import LockstepError
 
@@ -27,6 +27,8 @@ FIGURES: dict[Callable[[Workshop], Awaitable[list[Figure]]], tuple[str, ...]] = 
     memory.backfill: ("memory.backfill",),
     reconcile.full: ("reconcile.cpu_seconds", "reconcile.100k"),
     cache.get: ("cache.get",),
+    tokens.overhead: ("tokens.overhead",),
+    tokens.redemptions: ("tokens.redemptions",),
     rt.cycles: ("rt.seconds", "rt.cycle"),
 }
 """What measures, and the names that come of it."""

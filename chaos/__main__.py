@@ -1,4 +1,7 @@
-"""`python -m chaos --only mirror --kills 200`: kill -9, again and again; the last line is JSON."""
+"""`python -m chaos --only mirror --kills 200`: kill -9, again and again; the last line is JSON.
+
+`--only tokens` does it to what refreshes tokens (chaos/tokens.py).
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
+from chaos import tokens
 from chaos.compare import Found
 from chaos.director import Quota, Tally, warm
 from chaos.house import play_house
@@ -35,16 +39,19 @@ SHOWN: Final = 15
 def main() -> None:
     """Run it; exit code 1 where anything is lost, twice or different, or too little was killed."""
     parser = argparse.ArgumentParser(description="Kill the engine again and again, and compare what is left.")
-    parser.add_argument("--only", default=os.environ.get("ONLY") or "mirror", choices=["mirror"])
-    parser.add_argument("--kills", type=int, default=int(os.environ.get("KILLS") or WHOLE))
+    parser.add_argument("--only", default=os.environ.get("ONLY") or "mirror", choices=["mirror", "tokens"])
+    parser.add_argument("--kills", type=int, default=int(os.environ.get("KILLS") or 0))
     parser.add_argument("--seed", default=os.environ.get("SEED") or str(Random().randrange(10**6)))
     chosen = parser.parse_args()
+    chosen.kills = chosen.kills or (tokens.WHOLE if chosen.only == "tokens" else WHOLE)
     # However it ends, what it started must end with it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     started = time.monotonic()
     print(f"seed {chosen.seed} (SEED={chosen.seed} plays the same dice again)", flush=True)
-    ended = asyncio.run(run(chosen.kills, chosen.seed))
-    ok = report(ended, chosen.kills, time.monotonic() - started)
+    if chosen.only == "tokens":
+        ok = tokens.report(*asyncio.run(tokens.run(chosen.kills, chosen.seed)), chosen.kills)
+    else:
+        ok = report(asyncio.run(run(chosen.kills, chosen.seed)), chosen.kills, time.monotonic() - started)
     sys.exit(not ok)
 
 

@@ -33,10 +33,10 @@ GRAVE: Final = ("after create", "after add_entry")
 SENT: Final = frozenset(f"before {call}" for call in ("create", "update", "add_entry"))
 
 
-def warm() -> ForkServerContext:
+def warm(worker: str = "chaos.worker") -> ForkServerContext:
     """A process that has imported everything and opened nothing, from which workers are forked."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["chaos.worker", "asyncpg", "aiosqlite", "sqlalchemy.dialects.sqlite.aiosqlite"])
+    context.set_forkserver_preload([worker, "asyncpg", "aiosqlite", "sqlalchemy.dialects.sqlite.aiosqlite"])
     return context
 
 

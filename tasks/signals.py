@@ -2,7 +2,7 @@
 
 A signal is about `lockstep.<noun>.<id>`; its payload has the bare id.
 
-| signal | about | payload, beside `mirror` and `system` (which no report has) |
+| signal | about | payload, beside `mirror` and `system` (which no report and no grant has) |
 |---|---|---|
 | lockstep.incident.created, .updated, .closed | incident.<number> | incident_id, title, status, severity, type, owner |
 | lockstep.mirror.finished, .backfilled | mirror.<name> | counts |
@@ -12,6 +12,7 @@ A signal is about `lockstep.<noun>.<id>`; its payload has the bare id.
 | lockstep.attention.conflict | mirror.<name> | count, conflicts: incident_id and field of the first |
 | lockstep.attention.parked | mirror.<name> | count, parked: parked_id, kind, incident_id and error of the first |
 | lockstep.attention.brake | plan.<number> | plan_id, reason, writes, deadline |
+| lockstep.attention.grant | grant.<type/name> | grant, kind, error |
 | lockstep.attention.approval | report.<number> | report_id, title, incidents, target, deadline |
 
 `lockstep.incident.*` is sent for the first 50 incidents of a cycle and never in a first fetch, for which `.backfilled`

@@ -116,7 +116,7 @@ def documented() -> dict[str, set[str]]:
     for row in (tasks.signals.__doc__ or "").splitlines():
         if row.startswith("| lockstep."):
             names, about, payload = (cell.strip() for cell in row.strip("|").split("|"))
-            beside = set() if about.startswith("report.") else {"mirror", "system"}
+            beside = set() if about.startswith(("report.", "grant.")) else {"mirror", "system"}
             first, *others = names.split(", ")
             stem = first.rpartition(".")[0]
             words = set(re.sub(r": .*", "", payload).split(", "))

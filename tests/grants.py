@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,6 +95,13 @@ def refreshing(provider: Provider, token: str) -> ToyRefresh:
     return named(made)  # type: ignore[no-any-return]  # the same block
 
 
+async def eventually(what: Callable[[], object]) -> None:
+    """Wait until this is so."""
+    async with asyncio.timeout(20):
+        while not what():  # noqa: ASYNC110  what is waited for tells nobody
+            await asyncio.sleep(0.002)
+
+
 @dataclass(slots=True)
 class Time:
     """A clock that tests turn: `now` alone, as people and NTP do, or both. `slept` is what was waited for."""
@@ -122,11 +129,15 @@ class Time:
 
 @dataclass(slots=True)
 class Prefect:
-    """The documents that a Prefect server has. `away`: it does not answer. `writes` counts."""
+    """The documents that a Prefect server has. `away`: it does not answer. `writes` counts.
+
+    `written` is awaited before a token is written, but not before the claim of a new grant.
+    """
 
     documents: dict[str, dict[str, Any]] = field(default_factory=dict)
     away: bool = False
     writes: int = 0
+    written: Callable[[], Awaitable[Any]] | None = None
 
     def held(self, name: str) -> Held | None:
         """What the document of this grant holds."""
@@ -149,6 +160,8 @@ class MemoryShelf(Shelf):
 
     async def _write(self, held: Held) -> None:
         await self._reach()
+        if self.prefect.written and held.pair:
+            await self.prefect.written()
         self.id = self.id or uuid4()
         self.prefect.documents[self.name] = {
             "grant": self.grant, "store": self.store, "generation": held.generation, "held": held.to_json().decode(),

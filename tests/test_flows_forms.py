@@ -22,10 +22,12 @@ from flows.mirror import mirror_incidents
 from flows.playbooks.triage import triage_incident
 from flows.reconcile import reconcile_mirror
 from flows.reports import make_report
+from flows.tokens import authorize, refresh_tokens, revoke
 
 FLOWS = (
-    approve_or_reject, check_connection, edit_incident, fetch_incidents, find_incidents, link, make_report,
-    mirror_incidents, reconcile_mirror, replay_parked, resolve_conflict, rotate_keys, triage_incident, unlink,
+    approve_or_reject, authorize, check_connection, edit_incident, fetch_incidents, find_incidents, link, make_report,
+    mirror_incidents, reconcile_mirror, refresh_tokens, replay_parked, resolve_conflict, revoke, rotate_keys,
+    triage_incident, unlink,
 )  # fmt: skip
 
 

@@ -43,10 +43,12 @@ from flows.forever import lock_name as forever_lock
 from flows.links import link, unlink
 from flows.mirror import mirror_incidents
 from flows.patience import forget_results
+from flows.reconcile import reconcile_mirror
 from flows.reports import make_report
 from tasks.mirroring.mirror import utc_now
 from tasks.mirroring.plan import Planned
-from tests.mirrors import copy_of
+from tests.mirrors import Bench, copy_of
+from tests.reconciling import put
 from tests.running import CODE, free_port
 from tests.running import until as wait_for
 
@@ -154,6 +156,24 @@ async def test_a_fetch_a_mirror_and_an_idle_cycle(client: PrefectClient, store: 
     assert state.message == "nothing to do"
     assert await task_runs(client, run) == ["read pages"]
     assert await artifacts(client, run) == []
+
+
+async def test_a_reconcile_looks_first_and_mends_when_told_to(
+    client: PrefectClient, store: Database, roundup: Roundup
+) -> None:
+    await done(fetch_incidents, "fake", roundup, ALL)
+    await put(Bench(store), 1, owner="admin")
+    state, run = await done(reconcile_mirror, "fake", roundup, ALL)
+    assert state.message == "5 records read: 1 drift; 1 writes planned, nothing sent"
+    assert await task_runs(client, run) == ["compare links", "read everything"]
+    keys = {"reconcile-fake", "reconcile-fake-found"}
+    assert {one["key"] for one in await artifacts(client, run)} == keys
+    state, run = await done(reconcile_mirror, "fake", roundup, ALL, dry_run=False)
+    assert state.message == "5 records read: 1 drift; 1 updated in the system"
+    async with roundup:
+        assert (await roundup.get("1")).fields["assignedto"] == "admin"
+    state, _ = await done(reconcile_mirror, "fake", roundup, ALL, dry_run=False)
+    assert state.message == "5 records read: both sides are as they should be; nothing to do"
 
 
 async def test_a_check_says_what_is_wrong(client: PrefectClient, store: Database, roundup: Roundup) -> None:

@@ -40,6 +40,7 @@ async def test_in_its_leeway_a_token_is_used_on_while_a_new_one_is_fetched(desk:
     source = desk.source()
     async with desk.http(source) as http:
         await http.json("GET", "/api")
+        await settled()
         desk.time.go(3600 - 59)
         desk.provider.faults.latency = 0.2
         first = await source.token()
@@ -53,6 +54,7 @@ async def test_in_its_leeway_a_token_is_used_on_while_a_new_one_is_fetched(desk:
 async def test_a_vendor_that_is_away_in_the_leeway_hurts_nobody(desk: Desk) -> None:
     source = desk.source()
     first = await source.token()
+    await settled()
     desk.time.go(3600 - 59)
     for _ in range(3):
         desk.provider.faults.plan("fail")
@@ -183,3 +185,26 @@ async def test_no_repr_shows_a_token(desk: Desk) -> None:
     ready = await source.token()
     assert ready.access not in repr(ready)
     assert ready.access not in repr(await desk.renew())
+
+
+async def test_requests_go_on_while_a_new_token_is_still_being_published(desk: Desk) -> None:
+    source, gate = desk.source(), asyncio.Event()
+    desk.prefect.written = gate.wait
+    ready = await source.token()
+    assert desk.provider.alive(ready.access)
+    assert desk.prefect.held(desk.grant.grant_name) != (await desk.row()).held
+    gate.set()
+    await settled()
+    await desk.agree()
+
+
+async def test_a_token_that_ends_before_it_is_published_is_not_handed_out(desk: Desk) -> None:
+    source, gate = desk.source(), asyncio.Event()
+    desk.prefect.written = gate.wait
+    first = await source.token()
+    desk.time.go(3600)
+    waiting = asyncio.create_task(source.token())
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    gate.set()
+    assert (await waiting).access != first.access

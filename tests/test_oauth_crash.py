@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Generator
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from blocks.oauth import AnswerLost, journal
 from blocks.oauth.pairs import Held, Pair
 from blocks.oauth.people import adopt, revoke
 from blocks.oauth.refresh import renew
+from chaos.cancel import cancelled
 from tests.grants import Desk, desk, prefect, provider, refreshing, rotating, store_url, when
 from tests.mirrors import Death, Killed
 
@@ -65,49 +65,10 @@ async def test_killed_at_every_step(rotating: Desk, point: str, *, first: bool) 
     await judged(rotating, before, may_be_lost=point in LOST)
 
 
-class Steps:
-    """Runs an awaitable and counts where it waits; at the `at`th of these its task is cancelled."""
-
-    def __init__(self, work: Awaitable[Any], at: int | None = None) -> None:
-        self.work, self.at, self.count = work, at, 0
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        task, steps = asyncio.current_task(), self.work.__await__()
-        assert task is not None
-        try:
-            waiting = next(steps)
-            while True:
-                if self.count == self.at:
-                    asyncio.get_running_loop().call_soon(task.cancel)
-                self.count += 1
-                try:
-                    value = yield waiting
-                except BaseException as error:  # noqa: BLE001  it is the inner one's, whatever it is
-                    waiting = steps.throw(error)
-                else:
-                    waiting = steps.send(value)
-        except StopIteration as done:
-            return done.value
-
-
-async def in_a_task(work: Callable[[], Awaitable[Any]], at: int | None) -> tuple[int, bool]:
-    """How often it waited, and whether it was cancelled."""
-    steps = Steps(work(), at)
-
-    async def run() -> None:
-        await steps
-
-    task = asyncio.create_task(run())
-    await asyncio.wait([task])
-    if not task.cancelled():
-        task.result()
-    return steps.count, task.cancelled()
-
-
 @pytest.mark.slow
 async def test_cancelled_at_every_await(rotating: Desk) -> None:
     """Here the refresh itself is cancelled, as when its loop is shut down; who merely waits for it is never."""
-    total, _ = await in_a_task(rotating.renew, None)
+    total, _ = await cancelled(rotating.renew, None)
     assert total > 20
     lost = 0
     for at in range(total + 5):
@@ -115,7 +76,7 @@ async def test_cancelled_at_every_await(rotating: Desk) -> None:
             rotating.grant = refreshing(rotating.provider, rotating.provider.grant())
         rotating.time.go(3600)
         before = len(rotating.provider.presented)
-        await in_a_task(rotating.renew, at)
+        await cancelled(rotating.renew, at)
         lost += (await judged(rotating, before, may_be_lost=True)).state == "lost"
     # Only while the answer was on its way; once it is here it is kept.
     assert lost <= total / 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from asyncio import AbstractEventLoop
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -28,6 +29,9 @@ _LAST_PART: Final = 5
 """The last fifth of the leeway is for the way of a request: a token is not used in it."""
 
 
+log = logging.getLogger("lockstep.oauth")
+
+
 @dataclass(frozen=True, slots=True)
 class Ready:
     """A token as requests take it; times are monotonic."""
@@ -47,7 +51,8 @@ class Source:
         self._database: Database | None = None
         self._ready: Ready | None = None
         self._held: Held | None = None
-        self._flight: asyncio.Task[Ready] | None = None
+        self._flight: asyncio.Task[None] | None = None
+        self._arrived: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
         self._failure: LockstepError | None = None
         self._failures = 0
         self._rest_until = self._trust_until = float("-inf")
@@ -68,10 +73,11 @@ class Source:
             if usable and ready is not None:
                 return ready
             raise self._again()
-        flight = self._flight or self._start("")
         if usable and ready is not None:
+            if self._flight is None:
+                self._start("")
             return ready
-        return await asyncio.shield(flight)
+        return await self._next("")
 
     async def instead_of(self, failed: Ready) -> Ready | None:
         """Another token than the one that was refused; None: it is not the token's fault.
@@ -86,39 +92,57 @@ class Source:
                 return None
             if self._flight is None and now < self._rest_until:
                 raise self._again()
-            await asyncio.shield(self._flight or self._start(failed.access))
+            await self._next(failed.access)
         return None
 
     def refused_twice(self) -> None:
         """A new token was refused at once, too: for a while, none is renewed for being refused."""
         self._trust_until = self.clock.monotonic() + REST
 
-    def _start(self, failed: str) -> asyncio.Task[Ready]:
+    async def _next(self, failed: str) -> Ready:
+        """The token that is on its way, or of a new flight."""
+        while self._flight is not None and self._arrived.done():
+            # It has arrived, and was no good any more: it is only being published.
+            await asyncio.wait([self._flight])
+        if self._flight is None:
+            self._start(failed)
+        return await asyncio.shield(self._arrived)
+
+    def _start(self, failed: str) -> None:
         # A task of its own: who is cancelled while waiting takes nobody's refresh along.
-        self._flight = flight = asyncio.get_running_loop().create_task(self._fly(failed))
-        flight.add_done_callback(self._landed)
-        return flight
+        loop = asyncio.get_running_loop()
+        self._arrived = loop.create_future()
+        self._flight = loop.create_task(self._fly(failed, self._arrived))
+        self._flight.add_done_callback(self._landed)
 
-    def _landed(self, flight: asyncio.Task[Ready]) -> None:
-        self._flight = None
-        if not flight.cancelled():
-            flight.exception()  # seen, whether anybody waits or not
+    async def _fly(self, failed: str, arrived: asyncio.Future[Ready]) -> None:
+        def here(held: Held) -> None:
+            if not arrived.done():
+                self._failures, self._held = 0, held
+                self._ready = self._as_ready(held)
+                arrived.set_result(self._ready)
 
-    async def _fly(self, failed: str) -> Ready:
         try:
-            held = await self._renewed(failed)
+            here(await self._renewed(failed, here))
         except LockstepError as error:
-            self._failed(error)
-            raise self._again() from None
-        self._failures, self._held = 0, held
-        self._ready = ready = self._as_ready(held)
-        return ready
+            if arrived.done():
+                log.warning("%s", error)  # it was only to be published
+            else:
+                self._failed(error)
+                arrived.set_exception(self._again())
+                arrived.exception()  # seen, whether anybody waits or not
 
-    async def _renewed(self, failed: str) -> Held:
+    def _landed(self, flight: asyncio.Task[None]) -> None:
+        self._flight = None
+        error = None if flight.cancelled() else flight.exception()
+        if not self._arrived.done():
+            self._arrived.set_exception(error) if error else self._arrived.cancel()
+
+    async def _renewed(self, failed: str, here: Callable[[Held], None]) -> Held:
         database = self._database = self._database or await self.open_store()
         # Without the lock first: mostly another process has renewed it already.
         found = await look(database, self.grant, failed, self.clock)
-        return found or await renew(database, self.grant, failed, self._held, self.clock)
+        return found or await renew(database, self.grant, failed, self._held, self.clock, here)
 
     def _as_ready(self, held: Held) -> Ready:
         pair = held.pair

@@ -6,10 +6,10 @@ import asyncio
 import base64
 import hashlib
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import httpx
 
@@ -41,7 +41,7 @@ class Asked:
     link: str
     code: str
     seconds: float
-    answer: Callable[[], Awaitable[Pair]] = field(repr=False)
+    answer: Callable[[], Coroutine[Any, Any, Pair]] = field(repr=False)
 
 
 @asynccontextmanager

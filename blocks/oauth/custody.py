@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -25,16 +25,49 @@ _STORE_AWAY: Final = (SQLAlchemyError, OSError)
 log = logging.getLogger("lockstep.oauth")
 
 
+def _nobody_waits(_: Held) -> None:
+    return None
+
+
 @dataclass(slots=True)
 class Custody:
-    """One grant, ours alone while the lock is held. `held` is what both copies hold."""
+    """One grant, ours alone while the lock is held. `held` is what the store has; after `agree`, what both have.
+
+    `arrived` is called with what is new as soon as it is safe, before it is published.
+    """
 
     database: Database
     name: str
     lock: Lock
-    shelf: Shelf
-    held: Held
-    note: journal.Note | None
+    stack: AsyncExitStack
+    entry: journal.Entry | None
+    arrived: Callable[[Held], None] = _nobody_waits
+    shelf: Shelf | None = None
+    held: Held = field(init=False)
+    note: journal.Note | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.held = self.entry.held if self.entry else Held()
+        self.note = self.entry.note if self.entry else None
+
+    @property
+    def published(self) -> bool:
+        """Whether the store knows that the document has this generation."""
+        return self.entry is not None and self.entry.published == self.held.generation
+
+    async def agree(self, known: Held | None = None) -> None:
+        """Read the document too; the newest of all repairs the others. `known`: what this process has in memory."""
+        self.shelf = await self.stack.enter_async_context(shelf(self.name, self.database.id))
+        row, document = self.entry.held if self.entry else None, await self.shelf.load()
+        self.held = newest(row, document, known)
+        if document is None or document.generation < self.held.generation:
+            # Also before the first redemption: from then on it names the store that guards it.
+            await self.shelf.publish(self.held)
+        if row is None or row.generation < self.held.generation:
+            await journal.record(self.database, self.name, self.held)
+            self.note = None
+        if not self.published:
+            await journal.published(self.database, self.name, self.held.generation)
 
     async def keep(
         self, state: State, about: str, seed: str, pair: Pair | None, error: str = "", *, in_memory: bool = False
@@ -44,9 +77,12 @@ class Custody:
         Where one of the two places is away, the other has it, and whoever comes next repairs the first. Where both are,
         it is answered all the same if it is enough that it is `in_memory`.
         """
+        assert self.shelf is not None  # noqa: S101  both copies agree before one is replaced
         new = Held(self.held.generation + 1, state, about, seed, pair)
         self.held, self.note = new, None
         recorded = await _recorded(self, new, error)
+        if pair is not None and (recorded or in_memory):
+            self.arrived(new)
         try:
             await self.shelf.publish(new)
         except Unavailable as failure:
@@ -54,6 +90,9 @@ class Custody:
                 raise
             where = "the store has it" if recorded else "this process alone has it"
             log.warning("%s; %s, and the next renewal publishes it", failure, where)
+        else:
+            if recorded:
+                await journal.published(self.database, self.name, new.generation)
         return new
 
     async def write_note(self, note: journal.Note | None) -> None:
@@ -63,38 +102,23 @@ class Custody:
 
 
 @asynccontextmanager
-async def custody(database: Database, name: str, known: Held | None = None) -> AsyncIterator[Custody]:
-    """Take a grant into custody. `known`: what this process holds in memory; it may be all that is left.
+async def custody(database: Database, name: str, wait: float = WAIT) -> AsyncIterator[Custody]:
+    """Take a grant into custody.
 
     Raises:
-        Busy: another process has had it for a minute.
+        Busy: another process still has it after `wait` seconds.
         Unavailable: the store or Prefect does not answer; nothing was sent to the vendor.
         Misconfigured: another store guards it.
     """
     try:
         async with AsyncExitStack() as stack:
-            lock = await stack.enter_async_context(hold(database, f"grant:{name}", wait=WAIT))
-            opened = await stack.enter_async_context(shelf(name, database.id))
-            yield await _agreed(database, name, lock, opened, known)
+            lock = await stack.enter_async_context(hold(database, f"grant:{name}", wait=wait))
+            yield Custody(database, name, lock, stack, await journal.read(database, name))
     except _STORE_AWAY as failure:
         kind = type(failure).__name__
     else:
         return
     raise Unavailable(f"the store's database does not answer ({kind})", sent=False, system=name, call="token")
-
-
-async def _agreed(database: Database, name: str, lock: Lock, opened: Shelf, known: Held | None) -> Custody:
-    """Read both copies; the newest repairs the others."""
-    entry = await journal.read(database, name)
-    row, document = entry.held if entry else None, await opened.load()
-    held = newest(row, document, known)
-    if document is None or document.generation < held.generation:
-        # Also before the first redemption: from then on it names the store that guards it.
-        await opened.publish(held)
-    if row is None or row.generation < held.generation:
-        await journal.record(database, name, held)
-    note = entry.note if entry and row is held else None
-    return Custody(database, name, lock, opened, held, note)
 
 
 async def _recorded(mine: Custody, new: Held, error: str) -> bool:

@@ -33,12 +33,13 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A grant's row."""
+    """A grant's row. `published`: the generation that the document is known to have."""
 
     held: Held
     note: Note | None = None
     error: str = ""
     told: str = ""
+    published: int = 0
 
 
 async def read(database: Database, name: str) -> Entry | None:
@@ -83,7 +84,7 @@ async def record(database: Database, name: str, held: Held, error: str = "") -> 
         "noted_until": None,
         "error": error,
     }
-    insert = (sqlite if database.sqlite else postgresql).insert(GRANT).values(name=name, told="", **values)
+    insert = (sqlite if database.sqlite else postgresql).insert(GRANT).values(name=name, told="", published=0, **values)
     newer = insert.on_conflict_do_update(
         index_elements=[GRANT.c.name], set_=values, where=GRANT.c.generation < held.generation
     )
@@ -93,6 +94,12 @@ async def record(database: Database, name: str, held: Held, error: str = "") -> 
         if there is not None and there.held != held:
             message = "another process has renewed it meanwhile, though we had its lock"
             raise LockLost(message, system=name, call="token")
+
+
+async def published(database: Database, name: str, generation: int) -> None:
+    """Remember that the document has this generation."""
+    async with database.begin("grant published") as connection:
+        await connection.execute(update(GRANT).where(GRANT.c.name == name).values(published=generation))
 
 
 async def told(database: Database, name: str, words: str) -> None:
@@ -106,7 +113,7 @@ def _entry(row: Any) -> Entry:  # noqa: ANN401  a row's mapping
     held = from_json(keys().decrypt(row["held"])) or Held(row["generation"], state)
     until = row["noted_until"]
     noted = Note(row["noted"], until.timestamp()) if row["noted"] and until else None
-    return Entry(held, noted, row["error"], row["told"])
+    return Entry(held, noted, row["error"], row["told"], row["published"])
 
 
 def _time(seconds: float) -> datetime:

@@ -22,6 +22,7 @@ async def adopt(database: Database, grant: Grant, pair: Pair) -> Held:
 
     async def keep() -> Held:
         async with custody(database, grant.grant_name) as mine:
+            await mine.agree()
             return await mine.keep("granted", grant.about, mark(grant.typed), pair)
 
     # These tokens are nowhere else: a run that is cancelled now has them kept all the same.
@@ -38,6 +39,7 @@ async def revoke(database: Database, grant: Grant, clock: Clock | None = None) -
         Unavailable: the vendor did not answer: nothing is forgotten, try again.
     """
     async with custody(database, grant.grant_name) as mine:
+        await mine.agree()
         words = await _revoked(grant, mine.held.pair, clock or Clock())
         await mine.lock.check()
         await mine.keep("revoked", grant.about, mark(grant.typed), None)

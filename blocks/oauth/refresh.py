@@ -8,11 +8,12 @@ once more, when the lost request can no longer arrive.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from blocks.errors import LockstepError, Misconfigured, Unauthorized, Unavailable
+from blocks.errors import Busy, LockstepError, Misconfigured, Unauthorized, Unavailable
 from blocks.oauth import journal
-from blocks.oauth.custody import Custody, custody
+from blocks.oauth.custody import WAIT, Custody, custody
 from blocks.oauth.errors import AnswerLost, GrantEnded
 from blocks.oauth.journal import Note
 from blocks.oauth.pairs import Held, State, mark, serves, suited
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 ON_THE_WAY: Final = 5.0
 """Seconds that a request may take to arrive after its sender has given up."""
 
+STEP: Final = 0.2
+"""Seconds of waiting for the lock, after which the store is looked at again."""
+
 log = logging.getLogger("lockstep.oauth")
 
 
@@ -38,7 +42,12 @@ async def look(database: Database, grant: Grant, failed: str, clock: Clock) -> H
 
 
 async def renew(
-    database: Database, grant: Grant, failed: str = "", known: Held | None = None, clock: Clock | None = None
+    database: Database,
+    grant: Grant,
+    failed: str = "",
+    known: Held | None = None,
+    clock: Clock | None = None,
+    arrived: Callable[[Held], None] | None = None,
 ) -> Held:
     """A grant whose access token serves: another's, or a new one.
 
@@ -48,6 +57,7 @@ async def renew(
         failed: an access token that the vendor refused, or that is not to be used any longer.
         known: what this process holds in memory.
         clock: time, injectable.
+        arrived: is told what is new as soon as it is safe in the store; what is left then is to publish it.
 
     Raises:
         GrantEnded: a person must authorise it (again).
@@ -57,19 +67,37 @@ async def renew(
         Busy, LockLost: later; another process has it.
     """
     clock = clock or Clock()
-    async with custody(database, grant.grant_name, known) as mine:
-        held = suited(mine.held, grant.about, grant.typed)
-        if serves(held, failed, clock.now()):
-            return held
-        if grant.rotates:
-            return await _rotate(mine, grant, held, clock)
-        await mine.lock.check()
+    deadline = clock.monotonic() + WAIT
+    while True:
         try:
-            pair = await at("redeem", grant.redeem(held.pair, clock))
-        except GrantEnded as error:
-            # Nothing is kept of it: the next attempt is as good as this one.
-            raise Unauthorized(f"{error.message}: {grant.cure}", system=error.system, call=error.call) from None
-        return await mine.keep("granted", grant.about, held.seed, pair, in_memory=True)
+            async with custody(database, grant.grant_name, STEP) as mine:
+                mine.arrived = arrived or mine.arrived
+                return await _renewed(mine, grant, failed, known, clock)
+        except Busy:
+            # Whoever has it has recorded its new token before it lets go.
+            if found := await look(database, grant, failed, clock):
+                return found
+            if clock.monotonic() >= deadline:
+                raise
+
+
+async def _renewed(mine: Custody, grant: Grant, failed: str, known: Held | None, clock: Clock) -> Held:
+    held = suited(mine.held, grant.about, grant.typed)
+    if mine.published and serves(held, failed, clock.now()):
+        return held
+    await mine.agree(known)
+    held = suited(mine.held, grant.about, grant.typed)
+    if serves(held, failed, clock.now()):
+        return held
+    if grant.rotates:
+        return await _rotate(mine, grant, held, clock)
+    await mine.lock.check()
+    try:
+        pair = await at("redeem", grant.redeem(held.pair, clock))
+    except GrantEnded as error:
+        # Nothing is kept of it: the next attempt is as good as this one.
+        raise Unauthorized(f"{error.message}: {grant.cure}", system=error.system, call=error.call) from None
+    return await mine.keep("granted", grant.about, held.seed, pair, in_memory=True)
 
 
 async def _rotate(mine: Custody, grant: Grant, held: Held, clock: Clock) -> Held:

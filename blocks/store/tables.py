@@ -181,7 +181,8 @@ class Link(Table, table=True):
 
     `remote_id` None: offered to the system, not created there yet. `incident_id` None: a record that a rule dropped.
     `dirty`: 0 agrees, 1 to be decided, 2 decided and waiting for a person. `seen` and `base_system` hold the system's
-    keys and values (`base_system` None: as `seen`), `base_store` our names and values. `left_system` tells when each
+    keys and values (`base_system` None: as `seen`), `base_store` our names and values; what reconcile found to have
+    drifted holds `tasks.decide.merge.NEVER` in both. `left_system` tells when each
     field of the system was last seen to change, `streak` how often we wrote it without a person's edit between.
     """
 
@@ -378,7 +379,8 @@ class Grant(Table, table=True):
     """What is held of an OAuth grant, by its block as type/name. `held` is encrypted: the tokens and whose they are.
     State: new, granted, lost (an answer was lost), ended (revoked there, or too old), revoked (here). `noted`: which
     refresh token is being presented; `noted_until`: when that request can no longer arrive. `ages`: when the refresh
-    token dies of age. `told`: what a person was told of it last."""
+    token dies of age. `told`: what a person was told of it last. `published`: the generation that the token's block in
+    Prefect is known to have."""
 
     __tablename__ = "oauth_grant"
     name: str = Field(primary_key=True)
@@ -391,6 +393,7 @@ class Grant(Table, table=True):
     noted_until: datetime | None = Field(default=None, sa_type=UtcTime)
     error: str = Field(default="", sa_type=Text)
     told: str = ""
+    published: int = Field(default=0, sa_type=BIG)
 
 
 def table_of(model: type[Table]) -> sqlalchemy.Table:

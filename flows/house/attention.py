@@ -19,7 +19,8 @@ WHAT_TO_DO = {
     "conflict": "Both sides changed the same field. Look at both, then run **resolve_conflict** and pick the value.",
     "brake": "A plan is larger than its limits. Look at its list, then run **approve_or_reject** with its number.",
     "approval": "A report waits for your agreement. Look at it, then run **approve_or_reject** with its number.",
-    "grant": "A login has ended and cannot be renewed by itself. Authorise it again.",
+    "grant": "A login has ended and cannot be renewed by itself. Run **authorize** with its block's name; if its block "
+    "has a field for a refresh token, type a new one in there instead.",
     "parked": "Something could not be read or written. Look at its error, mend the cause, then run **replay_parked**.",
     "quarantine": "A system fails again and again, and is left alone for now. Run **check_connection** on it.",
     "connection": "A system cannot be used: login, permission, certificate or a page that nobody can read. "

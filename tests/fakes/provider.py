@@ -94,7 +94,7 @@ class Provider:
         self.assertions: set[str] = set()
         self.url = ""
         self.stopped = False
-        self.watch: Callable[[str], None] | None = None
+        self.watch: Callable[[str, dict[str, str]], None] | None = None
 
     def grant(self) -> str:
         """A person has agreed elsewhere; the refresh token."""
@@ -290,7 +290,7 @@ class Provider:
         if action is None:
             return 404, b"<html>not found</html>", {"content-type": "text/html"}
         if self.watch:
-            self.watch(route)
+            self.watch(route, form)
         try:
             answer = action(form, headers)
         except Wrong as error:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers import icinga, rt
+from tests.peers import icinga, oidc, rt
 from tests.peers.roundup import Peer, Unstarted, start
 
 
@@ -65,6 +65,21 @@ def icinga_peer() -> Iterator[icinga.Peer]:
     except icinga.Unstarted as error:
         shutil.rmtree(home, ignore_errors=True)
         absent(f"no Icinga: {error}")
+        raise
+    yield peer
+    peer.stop()
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def oidc_peer() -> Iterator[oidc.Peer]:
+    """A running oidc-provider for the whole session."""
+    home = Path(tempfile.mkdtemp(prefix="lockstep-oidc-"))
+    try:
+        peer = oidc.start(home)
+    except Unstarted as error:
+        shutil.rmtree(home, ignore_errors=True)
+        absent(f"no oidc-provider: {error}")
         raise
     yield peer
     peer.stop()

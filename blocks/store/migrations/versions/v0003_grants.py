@@ -29,6 +29,7 @@ def upgrade() -> None:
         sa.Column("noted_until", TIME, nullable=True),
         sa.Column("error", sa.Text(), nullable=False),
         sa.Column("told", sqlmodel.AutoString(), nullable=False),
+        sa.Column("published", BIG, nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
 
