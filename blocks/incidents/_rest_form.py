@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Field, SecretStr, model_validator
 from pydantic.dataclasses import dataclass
 
-from blocks.contracts import IncidentSystem
+from blocks.http_system import HttpSystem
 from blocks.incidents import _rest_rules as rules
 from blocks.rules import ValueMap
 
@@ -40,7 +40,7 @@ USUAL = [RestField("title", "title"), RestField("description", "description"), R
 USUAL += [RestField("severity", "severity"), RestField("owner", "assignee"), RestField("labels", "labels", kind="list")]
 
 
-class RestForm(IncidentSystem, ABC):
+class RestForm(HttpSystem, ABC):
     """Everything that a person says about a system. Paths are below the address, places in braces are filled."""
 
     model_config = ConfigDict(hide_input_in_errors=True)  # the input holds the secret

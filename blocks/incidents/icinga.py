@@ -13,17 +13,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
-from typing import ClassVar, Self
-from urllib.parse import quote, urlencode, urlsplit
+from typing import ClassVar
+from urllib.parse import quote, urlencode
 
 import httpx
 import orjson
-from pydantic import Field, PrivateAttr, SecretStr, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
-from blocks.contracts import IncidentSystem
 from blocks.errors import Misconfigured, NotFound, Refused
 from blocks.fieldmap import FieldMap
 from blocks.http import Http
+from blocks.http_system import HttpSystem, address_of
 from blocks.incidents import _icinga as records
 from blocks.incidents import _icinga_feed as feed
 from blocks.incidents import _icinga_tell as tell
@@ -36,7 +36,7 @@ AROUND = timedelta(minutes=5)
 """How far the server's clock may be behind ours, when a comment of ours is looked for."""
 
 
-class Icinga(IncidentSystem):
+class Icinga(HttpSystem):
     """An Icinga 2 monitor. Its API user needs objects/query/* and actions/*, or the few of them that it uses."""
 
     _block_type_name = "Icinga"
@@ -57,19 +57,12 @@ class Icinga(IncidentSystem):
     service_groups: list[str] = Field(default=[], description="Only services in one of these groups. Empty: all.")
     web: str = Field(default="", description="Where people see Icinga (https://monitor.example.com/icingaweb2/).")
 
-    _transport: httpx.AsyncBaseTransport | None = PrivateAttr(default=None)
-    _open: Monitor | None = PrivateAttr(default=None)
-
     @field_validator("address", "web")
     @classmethod
     def _whole(cls, value: str, info: ValidationInfo) -> str:
-        parts = urlsplit(value.strip())
         if info.field_name == "web" and not value.strip():
             return ""
-        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.query:
-            message = "the address must look like https://host:5665/, without login or query"
-            raise ValueError(message)
-        return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}/"
+        return address_of(value, "https://host:5665/")
 
     @property
     def capabilities(self) -> Capabilities:
@@ -96,13 +89,7 @@ class Icinga(IncidentSystem):
         """Only the status can be told, by acknowledging or not; all else is what Icinga found."""
         return records.FIELDS
 
-    @property
-    def skew(self) -> timedelta:
-        """Nothing: Icinga does not tell its clock."""
-        return self._monitor.http.skew
-
-    async def __aenter__(self) -> Self:
-        """Open the client."""
+    def _connect(self) -> Monitor:
         http = Http(
             self.fingerprint(),
             f"{self.address}v1/",
@@ -110,23 +97,12 @@ class Icinga(IncidentSystem):
             ca_file=self.ca_file,
             transport=self._transport,
         )
-        await http.__aenter__()
         groups = {HOST.name: self.host_groups, SERVICE.name: self.service_groups}
-        self._open = Monitor(http, self.fingerprint(), self.login, groups)
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        """Close the client."""
-        monitor, self._open = self._open, None
-        if monitor is not None:
-            await monitor.http.aclose()
+        return Monitor(http, self.fingerprint(), self.login, groups)
 
     @property
     def _monitor(self) -> Monitor:
-        if self._open is None:
-            message = "open the block first: `async with system:`"
-            raise RuntimeError(message)
-        return self._open
+        return self._opened(Monitor)
 
     def fingerprint(self) -> str:
         scope = {"hosts": sorted(set(self.host_groups)), "services": sorted(set(self.service_groups))}

@@ -12,16 +12,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, ClassVar, Self
-from urllib.parse import urlsplit
+from typing import Annotated, ClassVar
 
 import httpx
-from pydantic import Field, PrivateAttr, SecretStr, StringConstraints, field_validator
+from pydantic import Field, SecretStr, StringConstraints, field_validator
 
-from blocks.contracts import IncidentSystem
 from blocks.errors import Misconfigured
 from blocks.fieldmap import FieldMap
 from blocks.http import Http
+from blocks.http_system import HttpSystem, address_of
 from blocks.incidents import _request_tracker as records
 from blocks.incidents import _request_tracker_bodies as bodies
 from blocks.incidents import _request_tracker_feed as feed
@@ -37,7 +36,7 @@ MAX_BYTES = 64 * 1024 * 1024
 CustomFieldName = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[^{}'\"\\]*$")]
 
 
-class RequestTracker(IncidentSystem):
+class RequestTracker(HttpSystem):
     """One queue of Request Tracker. Its login must see all in it: SeeQueue, ShowTicket, ShowTicketComments,
     ShowOutgoingEmail, SeeCustomField; to write, too: CreateTicket, ModifyTicket, CommentOnTicket, ModifyCustomField,
     OwnTicket, ReassignTicket.
@@ -66,17 +65,10 @@ class RequestTracker(IncidentSystem):
         default="Severity", description="Custom field of tickets that holds the severity. Empty: there is none."
     )
 
-    _transport: httpx.AsyncBaseTransport | None = PrivateAttr(default=None)
-    _open: Tracker | None = PrivateAttr(default=None)
-
     @field_validator("address")
     @classmethod
     def _whole(cls, value: str) -> str:
-        parts = urlsplit(value.strip())
-        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.query:
-            message = "the address must look like https://host/rt/, without login or query"
-            raise ValueError(message)
-        return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}/"
+        return address_of(value, "https://host/rt/")
 
     @field_validator("queue")
     @classmethod
@@ -113,13 +105,7 @@ class RequestTracker(IncidentSystem):
         """The default lifecycle's; custom fields pass as `CF.{Name}`, and the priority as its number."""
         return records.fields(self.severity_field)
 
-    @property
-    def skew(self) -> timedelta:
-        """How far RT's clock is ahead of ours."""
-        return self._tracker.http.skew
-
-    async def __aenter__(self) -> Self:
-        """Open the client."""
+    def _connect(self) -> Tracker:
         http = Http(
             self.fingerprint(),
             f"{self.address}REST/2.0/",
@@ -128,22 +114,11 @@ class RequestTracker(IncidentSystem):
             max_bytes=MAX_BYTES,
             transport=self._transport,
         )
-        await http.__aenter__()
-        self._open = Tracker(http, self.fingerprint(), self.login, self.queue, self.key_field, self.entry_field)
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        """Close the client."""
-        tracker, self._open = self._open, None
-        if tracker is not None:
-            await tracker.http.aclose()
+        return Tracker(http, self.fingerprint(), self.login, self.queue, self.key_field, self.entry_field)
 
     @property
     def _tracker(self) -> Tracker:
-        if self._open is None:
-            message = "open the block first: `async with system:`"
-            raise RuntimeError(message)
-        return self._open
+        return self._opened(Tracker)
 
     def fingerprint(self) -> str:
         return f"rt {self.address} queue {self.queue.casefold()}"

@@ -10,10 +10,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Final, Self
+from typing import Final
 from urllib.parse import quote, urlsplit
 
-import httpx
 from pydantic import PrivateAttr
 
 from blocks.errors import Misconfigured, NotFound, Refused, Stale
@@ -47,9 +46,7 @@ class RestSystem(RestForm):
     _description = "Any incident system with a JSON API, described field by field. No files."
     _documentation_url = "https://www.rfc-editor.org/rfc/rfc9110"  # type: ignore[assignment]  # parsed by Prefect
 
-    _transport: httpx.AsyncBaseTransport | None = PrivateAttr(default=None)
     _now: Callable[[], datetime] = PrivateAttr(default_factory=lambda: _utc_now)
-    _open: Connection | None = PrivateAttr(default=None)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -90,13 +87,7 @@ class RestSystem(RestForm):
         """As the form maps them."""
         return records.field_map(self)
 
-    @property
-    def skew(self) -> timedelta:
-        """How far the system's clock is ahead of ours."""
-        return self._connection.http.skew
-
-    async def __aenter__(self) -> Self:
-        """Open the client."""
+    def _connect(self) -> Connection:
         further = (line.partition(":") for line in self.headers)
         http = Http(
             self.fingerprint(),
@@ -107,21 +98,11 @@ class RestSystem(RestForm):
             limits=AnyLimit(),
             transport=self._transport,
         )
-        await http.__aenter__()
-        self._open = Connection(http, self, records.Reader.of(self, lambda: self._now() + http.skew))
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        """Close the client."""
-        connection, self._open = self._open, None
-        if connection is not None:
-            await connection.http.aclose()
+        return Connection(http, self, records.Reader.of(self, lambda: self._now() + http.skew))
 
     @property
     def _connection(self) -> Connection:
-        if self._open is None:
-            raise RuntimeError("open the block first: `async with system:`")
-        return self._open
+        return self._opened(Connection)
 
     def fingerprint(self) -> str:
         parts = urlsplit(self.address.strip())

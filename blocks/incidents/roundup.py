@@ -13,16 +13,16 @@ from collections.abc import AsyncIterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import httpx
 from pydantic import Field, PrivateAttr, SecretStr, field_validator
 
-from blocks.contracts import IncidentSystem
 from blocks.errors import Misconfigured, NotFound, Stale
 from blocks.fieldmap import FieldMap
 from blocks.http import Http
+from blocks.http_system import HttpSystem, address_of
 from blocks.incidents import _roundup as records
 from blocks.incidents import _roundup_words as words
 from blocks.incidents._roundup_calls import Tracker
@@ -33,7 +33,7 @@ AT_ONCE = 100
 """How many ids go into one search."""
 
 
-class Roundup(IncidentSystem):
+class Roundup(HttpSystem):
     """A Roundup tracker. Its login needs Rest Access, and to view and edit issues, messages and files."""
 
     _block_type_name = "Roundup"
@@ -48,18 +48,12 @@ class Roundup(IncidentSystem):
     ca_file: str = Field(default="", description="File with your own certificate authority (PEM). Empty: public ones.")
     properties: list[str] = Field(default=[], description="Further properties of an issue to read: closereason.")
 
-    _transport: httpx.AsyncBaseTransport | None = PrivateAttr(default=None)
-    _open: Tracker | None = PrivateAttr(default=None)
     _orphans: dict[str, str] = PrivateAttr(default_factory=dict)
 
     @field_validator("address")
     @classmethod
     def _whole(cls, value: str) -> str:
-        parts = urlsplit(value.strip())
-        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.query:
-            message = "the address must look like https://host/tracker/, without login or query"
-            raise ValueError(message)
-        return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}/"
+        return address_of(value, "https://host/tracker/")
 
     @property
     def capabilities(self) -> Capabilities:
@@ -79,13 +73,8 @@ class Roundup(IncidentSystem):
         """The classic tracker's; further properties pass under their own names."""
         return records.FIELDS
 
-    @property
-    def skew(self) -> timedelta:
-        """How far the tracker's clock is ahead of ours."""
-        return self._tracker.http.skew
-
-    async def __aenter__(self) -> Self:
-        """Open the client. Writes need X-Requested-With, and Origin without a path."""
+    def _connect(self) -> Tracker:
+        """Writes need X-Requested-With, and Origin without a path."""
         parts = urlsplit(self.address)
         http = Http(
             self.fingerprint(),
@@ -96,22 +85,11 @@ class Roundup(IncidentSystem):
             limits=words.LIMITS,
             transport=self._transport,
         )
-        await http.__aenter__()
-        self._open = Tracker(http, self.fingerprint(), self.login, self.properties)
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        """Close the client."""
-        tracker, self._open = self._open, None
-        if tracker is not None:
-            await tracker.http.aclose()
+        return Tracker(http, self.fingerprint(), self.login, self.properties)
 
     @property
     def _tracker(self) -> Tracker:
-        if self._open is None:
-            message = "open the block first: `async with system:`"
-            raise RuntimeError(message)
-        return self._open
+        return self._opened(Tracker)
 
     def fingerprint(self) -> str:
         return f"roundup {self.address}"

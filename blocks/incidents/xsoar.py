@@ -12,16 +12,14 @@ from collections.abc import AsyncIterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import ClassVar, Self
-from urllib.parse import urlsplit
+from typing import ClassVar
 
-import httpx
-from pydantic import Field, PrivateAttr, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator
 
-from blocks.contracts import IncidentSystem
 from blocks.errors import Misconfigured, Refused, Stale, Unreadable
 from blocks.fieldmap import FieldMap
 from blocks.http import Http
+from blocks.http_system import HttpSystem, address_of
 from blocks.incidents import _xsoar as records
 from blocks.incidents import _xsoar_feed as feed
 from blocks.incidents import _xsoar_labels as labels
@@ -36,7 +34,7 @@ AT_ONCE = 100
 CLOUD = "/xsoar/public/v1"
 
 
-class Xsoar(IncidentSystem):
+class Xsoar(HttpSystem):
     """A Cortex XSOAR, 6 or 8. Its key's role needs to read and edit incidents, and to run reopenInvestigation."""
 
     _block_type_name = "Cortex XSOAR"
@@ -63,17 +61,10 @@ class Xsoar(IncidentSystem):
         default=True, description="Ask each open incident for new entries: a call for each. check says if it is needed."
     )
 
-    _transport: httpx.AsyncBaseTransport | None = PrivateAttr(default=None)
-    _open: Server | None = PrivateAttr(default=None)
-
     @field_validator("address")
     @classmethod
     def _whole(cls, value: str) -> str:
-        parts = urlsplit(value.strip())
-        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.query:
-            message = "the address must look like https://host/, without login or query"
-            raise ValueError(message)
-        return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/').removesuffix(CLOUD)}"
+        return address_of(value, "https://host/").rstrip("/").removesuffix(CLOUD)
 
     @field_validator("query")
     @classmethod
@@ -110,13 +101,8 @@ class Xsoar(IncidentSystem):
         """XSOAR's own; `type` and custom fields pass under their keys."""
         return records.FIELDS
 
-    @property
-    def skew(self) -> timedelta:
-        """How far the server's clock is ahead of ours."""
-        return self._server.http.skew
-
-    async def __aenter__(self) -> Self:
-        """Open the client. No limits are published: few calls at a time."""
+    def _connect(self) -> Server:
+        """No limits are published: few calls at a time."""
         key = {"Authorization": self.api_key.get_secret_value()}
         http = Http(
             self.fingerprint(),
@@ -126,24 +112,13 @@ class Xsoar(IncidentSystem):
             concurrency=4,
             transport=self._transport,
         )
-        await http.__aenter__()
-        self._open = Server(
+        return Server(
             http, self.fingerprint(), {self.login}, self.query, self.custom_fields, self.categories, self.entry_tags
         )
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        """Close the client."""
-        server, self._open = self._open, None
-        if server is not None:
-            await server.http.aclose()
 
     @property
     def _server(self) -> Server:
-        if self._open is None:
-            message = "open the block first: `async with system:`"
-            raise RuntimeError(message)
-        return self._open
+        return self._opened(Server)
 
     def fingerprint(self) -> str:
         return f"xsoar {self.address}/ {self.query}".rstrip()
