@@ -120,5 +120,6 @@ class IncidentSystem(Block, ABC):
     ) -> str | None:
         """The remote id of an entry that we may have sent: by key, else by own account, content and time.
 
+        It was sent after `after`, a time of the system's clock (`skew` is in it already).
         `known` are ids that stand for other entries of ours: what is told by its content is none of them.
         """

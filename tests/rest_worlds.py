@@ -59,6 +59,7 @@ BAD = ("", " ", "status", "status:", "nosuchfield:x", "status:open OR id:1", "st
 class PlainPeople(World):
     """The people of a plain API in process, with a clock that can be moved on."""
 
+    clock_moves = True
     bad_queries = BAD
 
     def __init__(self, paging: Paging = "page", **api: Any) -> None:

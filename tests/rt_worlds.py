@@ -73,6 +73,8 @@ class RTWorld(World):
 class FakeWorld(RTWorld):
     """The fake, in process, with a clock that can be moved on."""
 
+    clock_moves = True
+
     def __init__(self, entry_field: str = "EntryKey") -> None:
         super().__init__(entry_field)
         self.ahead = 0.0

@@ -129,6 +129,8 @@ class IcingaWorld(World):
 class FakeWorld(IcingaWorld):
     """The fake, in process, with a clock that can be moved on."""
 
+    clock_moves = True
+
     def __init__(self, *, floats: bool = False) -> None:
         self.ahead = 0.0
         self.fake = FakeIcinga(lambda: time.time() + self.ahead, floats=floats)

@@ -135,6 +135,60 @@ async def test_many_recoveries_in_small_pages_are_all_told_although_the_reader_d
     assert sorted(told) == sorted(one.id for one in opened)
 
 
+@pytest.mark.parametrize("before", ["nothing was read", "nothing was open"])
+async def test_what_the_first_page_told_is_known_although_the_reader_dies_after_it(
+    system: Icinga, person: Person, before: str
+) -> None:
+    cursor = begun(system)
+    if before == "nothing was open":
+        await person.make("web01!well", "well")
+        await person.check("web01!well", "CRITICAL")
+        _, cursor = await read(system, cursor)
+        await person.check("web01!well", "OK")
+        _, cursor = await read(system, cursor)
+    for number in range(5):
+        await person.make(f"web01!s{number}", f"S {number}")
+        await person.check(f"web01!s{number}", "CRITICAL")
+    async for page in system.changes(cursor, 2):
+        first = page
+        break
+    for number in range(5):
+        await person.check(f"web01!s{number}", "OK")
+    found, _ = await read(system, first.cursor)
+    over = {one.id for one in found if one.fields["status"] == "recovered"}
+    assert {one.id for one in first.incidents} <= over
+
+
+async def test_a_first_read_that_dies_passes_over_again_what_is_older(
+    world: FakeWorld, system: Icinga, person: Person
+) -> None:
+    for number in range(3):
+        await world.later(1)
+        await person.make(f"web01!s{number}", f"S {number}")
+        await person.check(f"web01!s{number}", "CRITICAL")
+    everything, _ = await read(system, begun(system))
+    begin = system.start(sorted(everything, key=lambda one: one.updated)[1].updated)
+    async for page in system.changes(begin, 1):
+        first = page
+        break
+    rest, _ = await read(system, first.cursor)
+    assert len(first.incidents) + len({one.id for one in rest} - {one.id for one in first.incidents}) == 2
+
+
+async def test_what_is_deleted_is_looked_for_no_longer_after_a_month(world: FakeWorld, person: Person) -> None:
+    async with world.system() as system:
+        _, cursor = await one_problem(system, person)
+        world.fake.core.things.pop(SERVICE)
+        await world.later(31 * 86400)
+        await person.make("web01!other", "other")
+        await person.check("web01!other", "CRITICAL")
+        _, cursor = await read(system, cursor)
+        await person.make("web01!third", "third")
+        await person.check("web01!third", "CRITICAL")
+        _, cursor = await read(system, cursor)
+        assert SERVICE not in cursor
+
+
 async def test_a_problem_that_leaves_the_scope_is_still_told_to_be_over(world: FakeWorld, person: Person) -> None:
     world.fake.core.modify("web01", groups=["soc"])
     async with world.system(host_groups=["soc"]) as system:

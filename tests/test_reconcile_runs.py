@@ -68,6 +68,21 @@ async def test_a_read_that_shows_none_of_many_proves_nothing(bench: Bench) -> No
     assert {row["state"] for row in await bench.rows(Link)} == {"linked"}
 
 
+async def test_what_a_broken_read_had_shown_says_nothing_of_the_one_that_begins_anew(bench: Bench) -> None:
+    world = await linked(bench, 4, rules=Rules(gone="keep"), limits=Limits(unlinks=3))
+    reading = await Reconciling.begin(await bench.open(), dry=False)
+    reading.size = 1
+    await read_pages(reading, pages=1)
+    world.fault = lambda call: "before" if call == "everything" else None
+    with pytest.raises(Unavailable):
+        await read_pages(reading)
+    world.fault = lambda _call: None
+    for record in world.records.values():
+        record.retired = True
+    with pytest.raises(Unauthorized, match="none of the 4 linked records"):
+        await read_pages(reading)
+
+
 async def test_what_is_there_but_in_no_page_is_listed_and_taken_in(bench: Bench) -> None:
     world = await linked(bench, 2)
     behind(world, "1", who="ann")

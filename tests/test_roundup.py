@@ -29,6 +29,7 @@ BAD = (
 class FakeWorld(World):
     """The fake, in process, with a clock that can be moved on."""
 
+    clock_moves = True
     bad_queries = BAD
 
     def __init__(self) -> None:

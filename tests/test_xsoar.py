@@ -22,6 +22,7 @@ BAD = (
 class FakeWorld(World):
     """A fake in process, with a clock that can be moved on."""
 
+    clock_moves = True
     bad_queries = BAD
     # Nobody can write into the War Room of a pending incident: it opens, and the incident is active.
     quiet_statuses = ("active", "resolved")

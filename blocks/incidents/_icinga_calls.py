@@ -95,7 +95,8 @@ class Monitor:
         found.rest = await self.named(found.lacks(mark))
         over = {id: one for id, one in mark.problems.items() if one.name in found.rest}
         if found.open or over:
-            found.comments = await self.comments(found.since(over))
+            names = [*(one.name for one in found.open.values()), *(one.name for one in over.values())]
+            found.comments = await self.comments(names, found.since(over))
         return found
 
     def scope(self, kind: Kind) -> tuple[list[str], dict[str, Any]]:
@@ -104,10 +105,13 @@ class Monitor:
         conditions = [f"len(intersection({one.name}.groups, {one.name}_groups)) > 0" for one in kinds]
         return conditions, {f"{one.name}_groups": self.groups[one.name] for one in kinds}
 
-    async def comments(self, since: int) -> list[Comment]:
-        """What people said, or acknowledged with, after this microsecond. Unreadable."""
-        filter = "comment.entry_time >= since && (comment.entry_type == 1 || comment.entry_type == 4)"
-        rows = await self.search("Comment", "comments", filter, {"since": since / 1e6}, attrs=list(SAID))
+    async def comments(self, names: Sequence[str], since: int) -> list[Comment]:
+        """What people said of the hosts of these objects, or acknowledged with, after this microsecond. Unreadable."""
+        hosts = sorted({name.partition("!")[0] for name in names})
+        said = "(comment.entry_type == 1 || comment.entry_type == 4)"
+        filter = f"comment.host_name in hosts && comment.entry_time >= since && {said}"
+        bound = {"hosts": hosts, "since": since / 1e6}
+        rows = await self.search("Comment", "comments", filter, bound, attrs=list(SAID))
         try:
             return [Comment.of(row) for row in rows]
         except records.ODD as error:

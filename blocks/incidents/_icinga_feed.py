@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import orjson
@@ -18,6 +18,8 @@ from blocks.incidents import _icinga as records
 from blocks.incidents._icinga import Checkable, Comment, Problem
 from blocks.model import BadRecord, Cursor, Entry, Incident, Page
 
+PATIENCE: Final = timedelta(days=30)
+"""How long after it was last well a problem is looked for whose object is not there any more."""
 _MOVES: Final = "output"
 
 
@@ -76,7 +78,7 @@ class Snapshot:
     def now(self, mark: Mark) -> tuple[list[Incident], set[str]]:
         """All incidents, those of the mark that are over too, oldest first, and the ids of what is over.
 
-        What is known and was not found at all stays known: it may be back.
+        What is known and was not found at all stays known for a while: it may be back.
         """
         shown = {id: one.incident(Problem.of(id) or Problem(one.name, one.well)) for id, one in self.open.items()}
         over: set[str] = set()
@@ -125,10 +127,10 @@ def pages(mark: Mark, snapshot: Snapshot, login: str, size: int) -> Iterator[Pag
     said_of = {one.id: [entry.id for entry in entries.get(one.id, ())] for one in shown}
     digests = {one.id: _digest(one, said_of[one.id]) for one in shown}
     unread = {one.id: records.digest(one.error) for one in snapshot.bad}
-    known = dict(mark.known or {})
     news = [one for one in shown if one.id in over or one.updated >= mark.at or _news(mark, one.id, digests[one.id])]
+    known = dict(mark.known) if mark.known is not None else _passed_over(digests, news)
     bad = [one for one in snapshot.bad if known.get(one.id) != unread[one.id]]
-    kept = {id: one for id, one in known.items() if id not in digests and Problem.of(id) is not None}
+    kept = {id: one for id, one in known.items() if id not in digests and _may_be_back(id, mark.at)}
     whole = {**kept, **{id: one for id, one in digests.items() if id not in over}, **unread}
     at = mark.at
     for begin in range(0, len(news), size):
@@ -138,13 +140,24 @@ def pages(mark: Mark, snapshot: Snapshot, login: str, size: int) -> Iterator[Pag
             known.pop(one.id, None)
             if one.id not in over:
                 known[one.id] = digests[one.id]
-        after = Mark(at, mark.known and known)
         last = begin + size >= len(news)
-        cursor = Mark(at, whole).text() if last else after.text()
+        cursor = Mark(at, whole if last else known).text()
         yield Page(part, cursor, [entry for one in part for entry in entries.get(one.id, ())], bad)
         bad = []
     if not news and (bad or whole != mark.known):
         yield Page([], Mark(at, whole).text(), [], bad)
+
+
+def _passed_over(digests: Mapping[str, str], news: Sequence[Incident]) -> dict[str, str]:
+    """What a first read goes by because of its time: known from its first page on, so that the next one does, too."""
+    told = {one.id for one in news}
+    return {id: one for id, one in digests.items() if id not in told}
+
+
+def _may_be_back(id: str, now: datetime) -> bool:
+    """Whether what was not found at all is still looked for: an object may be away for a while."""
+    problem = Problem.of(id)
+    return problem is not None and problem.well > (now - PATIENCE).timestamp() * 1e6
 
 
 def _news(mark: Mark, id: str, digest: str) -> bool:

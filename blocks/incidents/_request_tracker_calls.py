@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 
 import httpx
 
+from blocks.answers import About
 from blocks.errors import NotFound, Refused, Stale, Unauthorized, Unreadable
 from blocks.http import Http
 from blocks.incidents import _request_tracker as records
@@ -164,7 +165,7 @@ class Tracker:
             answer = await self.http.call("POST", f"ticket/{id}/comment", json=body, id=id)
         except Refused as error:
             await self.get(id)  # RT says "Permission Denied" of what is not there, too
-            about = words.About(system=self.system, call=error.call, id=id)
+            about = About(system=self.system, call=error.call, id=id)
             if "Permission Denied" in error.message:
                 message = f"{error.message}: this login needs the right CommentOnTicket on the queue"
                 raise Unauthorized(message, **about) from None

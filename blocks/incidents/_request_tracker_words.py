@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypedDict
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from blocks.errors import LockstepError, Misconfigured, Refused, Unreadable
@@ -19,14 +19,6 @@ _TOKEN: Final = re.compile(
     re.DOTALL,
 )
 _COLUMN: Final = re.compile(r"CF\.", re.IGNORECASE)
-
-
-class About(TypedDict):
-    """What every error carries."""
-
-    system: str
-    call: str
-    id: str
 
 
 def is_column(value: str) -> bool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from blocks.answers import About
 from blocks.errors import Misconfigured, Partial, Refused, Stale
 from blocks.incidents import _request_tracker as records
 from blocks.incidents import _request_tracker_bodies as bodies
-from blocks.incidents import _request_tracker_words as words
 from blocks.incidents._request_tracker_calls import Tracker
 from blocks.model import Entry, Fields, Incident
 
@@ -51,7 +51,7 @@ async def update(tracker: Tracker, incident: Incident, patch: Fields) -> Inciden
     partial = _partial(tracker, now, wrong, "PUT ticket", told)
     if len(wrong) < len(patch):
         raise partial
-    about = words.About(system=partial.system, call=partial.call, id=partial.id)
+    about = About(system=partial.system, call=partial.call, id=partial.id)
     raise Refused(partial.message, fields=partial.fields, **about)
 
 

@@ -90,7 +90,7 @@ async def find(
     there = await read(connection, [now], frozenset())
     if connection.form.comment_key:
         return next((one.id for one in there if one.key == key), None)
-    since = after + connection.http.skew - timedelta(seconds=1 + connection.form.clock_seconds)
+    since = after - timedelta(seconds=1 + connection.form.clock_seconds)
     ours = (one for one in reversed(there) if one.own and one.id not in known and one.created >= since)
     return next((one.id for one in ours if _words(one.text) == _words(entry.text)), None)
 

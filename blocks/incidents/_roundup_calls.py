@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from blocks.answers import About
 from blocks.errors import LockstepError, Misconfigured, NotFound, Refused, Stale, Unavailable, Unreadable
 from blocks.feed import GROW, Found, Walk
 from blocks.http import Http
@@ -132,7 +133,7 @@ class Tracker:
 
     def _meant(self, error: LockstepError, sent: Fields) -> LockstepError:
         """A 409 is a wrong value, or a retired issue; a 400 may be the tracker's own failure, as a locked database."""
-        about = words.About(system=error.system, call=error.call, id=error.id)
+        about = About(system=error.system, call=error.call, id=error.id)
         if error.status == httpx.codes.PRECONDITION_FAILED:
             return error
         if "An error occurred" in error.message:

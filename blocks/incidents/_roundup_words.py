@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final, TypedDict
+from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
 from blocks.errors import LockstepError, Misconfigured, Refused, Unreadable
@@ -32,14 +32,6 @@ class Quota(RateLimit):
 
 
 LIMITS: Final = Quota()
-
-
-class About(TypedDict):
-    """What every error carries."""
-
-    system: str
-    call: str
-    id: str
 
 
 def query(words: str, system: str) -> list[tuple[str, str]]:

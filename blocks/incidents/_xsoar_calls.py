@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
 
+from blocks.answers import About
 from blocks.errors import LockstepError, NotFound, Partial, Refused, Unreadable
 from blocks.http import Http
 from blocks.incidents import _xsoar as records
@@ -126,7 +127,7 @@ class Server:
             if reason and kinds.reasons and reason not in kinds.reasons:
                 raise records.refused("closeReason", f"{reason!r:.100} is none of {', '.join(sorted(kinds.reasons))}")
         except Refused as error:
-            about = words.About(system=self.system, call="POST incident", id=raw.get("id", ""))
+            about = About(system=self.system, call="POST incident", id=raw.get("id", ""))
             raise Refused(error.message, fields=error.fields, **about) from None
         return body
 
@@ -162,7 +163,7 @@ class Server:
         except Refused as error:
             if alone:
                 raise
-            about_it = words.About(system=error.system, call=error.call, id=id)
+            about_it = About(system=error.system, call=error.call, id=id)
             raise Partial(error.message, incident=self.incident(now), fields=error.fields, **about_it) from None
         return await self.load(id)
 
@@ -187,7 +188,7 @@ class Server:
         id = answer.get("id") if isinstance(answer, dict) else None
         if isinstance(id, str) and records.is_id(id):
             return id
-        about = words.About(system=self.system, call="POST incident", id="")
+        about = About(system=self.system, call="POST incident", id="")
         if answer is None:
             message = "the server created none: a pre-processing rule of its own dropped it"
             raise Refused(message, fields=dict.fromkeys(fields, message), **about)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Final, TypedDict
+from typing import Final
 
+from blocks.answers import About
 from blocks.errors import LockstepError, Misconfigured, NotFound, Partial, Refused, Stale, Unreadable
 from blocks.model import Fields, Incident
 
@@ -13,14 +14,6 @@ _STALE: Final = re.compile(r"DB Version .{0,40} and Insert version|Optimistic lo
 _ABSENT: Final = re.compile(r"(could not|cannot) (find|load)|not found", re.IGNORECASE)
 _QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
 _CLOSING: Final = re.compile(r"(?<![\w.])(status|closed|closeReason|closeNotes)\s*:", re.IGNORECASE)
-
-
-class About(TypedDict):
-    """What every error carries."""
-
-    system: str
-    call: str
-    id: str
 
 
 def quoted(value: str) -> str:

@@ -165,7 +165,7 @@ class Icinga(HttpSystem):
         problems = [one for one in found.values() if one is not None]
         if not problems:
             return []
-        comments = await self._monitor.comments(min(one.well for one in problems))
+        comments = await self._monitor.comments([one.name for one in problems], min(one.well for one in problems))
         entries = [entry for one in problems for entry in feed.said(one, comments, self.login) if entry.id not in known]
         return sorted(entries, key=lambda one: one.created)
 
@@ -211,7 +211,7 @@ class Icinga(HttpSystem):
     ) -> str | None:
         """By our own account, content and time, the newest. Of the object, as the problem may be over by now."""
         name, since = self._problem(incident.id).name, after - AROUND
-        comments = await self._monitor.comments(int(since.timestamp() * 1e6))
+        comments = await self._monitor.comments([name], int(since.timestamp() * 1e6))
         for one in sorted(comments, key=lambda one: one.at, reverse=True):
             own = one.name == name and one.author == self.login and not one.acknowledges
             if own and one.text == entry.text and one.id not in known:

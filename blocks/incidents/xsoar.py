@@ -219,7 +219,7 @@ class Xsoar(HttpSystem):
         known: AbstractSet[str] = frozenset(),
     ) -> str | None:
         """By our own account, content and time, the newest."""
-        return await war_room.find(self._server, incident, entry, after + self.skew, known)
+        return await war_room.find(self._server, incident, entry, after, known)
 
     async def check(self) -> Report:
         return Report(self.fingerprint(), await findings(self._server))

@@ -111,7 +111,14 @@ async def _ask(m: Mirroring, works: Sequence[Work]) -> dict[int, Incident | None
             except NotFound:
                 return link["id"], None
 
-    return dict(await asyncio.gather(*(one(each.link) for each in works)))
+    asked = [asyncio.ensure_future(one(each.link)) for each in works]
+    try:
+        return dict(await asyncio.gather(*asked))
+    finally:
+        # One that fails ends it all: nothing is asked any more once the lock and the client are gone.
+        for each in asked:
+            each.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
 
 
 def compare(m: Mirroring, one: Work) -> Compared:

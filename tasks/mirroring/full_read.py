@@ -26,13 +26,13 @@ async def read_pages(r: Reconciling, *, pages: int = 1_000_000, seconds: float =
         Unreadable: a page of one record cannot be read.
     """
     done, begun, feed = 0, monotonic(), await r.open_feed()
-    whole = False
+    goes_on = False
     try:
         async for page in feed:
             await _page(r, page)
             done += 1
             if done >= pages or monotonic() - begun > seconds:
-                whole = True
+                goes_on = True
                 return False
     except Unreadable:
         # The whole once more, in pages of half the size, down to one record.
@@ -42,7 +42,7 @@ async def read_pages(r: Reconciling, *, pages: int = 1_000_000, seconds: float =
         r.size = max(1, r.size // 2)
         return False
     finally:
-        if not whole:
+        if not goes_on:
             await r.close_feed()
     _must_show_something(r)
     return True

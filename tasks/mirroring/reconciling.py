@@ -89,6 +89,7 @@ class Reconciling:
     async def open_feed(self) -> AsyncGenerator[Page, None]:
         """The full read; after an error it begins anew, and what would be found twice is forgotten."""
         if self.feed is None:
+            self.shown = 0
             self.findings.forget(KINDS if self.dry else REPEATED)
             if self.dry:
                 self.decided, self.plan = Bits(), Planned()

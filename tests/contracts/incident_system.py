@@ -77,6 +77,8 @@ class World(ABC):
     """Whether an update of which one field is refused writes the others (Partial)."""
     text_file = b"line\r\n\x00\xff"
     """What a person attaches as a text file, and the system keeps as it is."""
+    clock_moves = False
+    """Whether `later` moves its clock alone, ahead of ours; else it waits."""
     missing_id = "999999999"
     refused: tuple[str, Value] = ("status", "no such status")
     """A field of ours and a value of theirs that the system refuses."""
@@ -388,6 +390,18 @@ class IncidentSystemSuite:
         assert await system.find_entry(now, ours, mark, before) == remote
         if one.key is None:
             assert await system.find_entry(now, ours, mark, before, {remote}) is None
+
+    async def test_what_we_added_is_found_again_although_the_systems_clock_is_ahead(
+        self, world: World, system: IncidentSystem
+    ) -> None:
+        if not world.clock_moves or lacks(system, "comments out"):
+            return
+        made = await system.get(await world.create(self._named(system)))
+        await world.later(600)
+        now = await system.get(made.id)
+        ours, mark, before = entry("from the store"), key(), datetime.now(UTC) + system.skew
+        remote = await system.add_entry(now, ours, mark)
+        assert await system.find_entry(await system.get(made.id), ours, mark, before) == remote
 
     async def test_another_entry_is_not_taken_for_ours(self, world: World, system: IncidentSystem) -> None:
         if lacks(system, "comments out"):
