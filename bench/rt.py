@@ -19,6 +19,7 @@ from blocks.store import Database
 from tasks.mirroring.cycle import cycle
 from tasks.mirroring.mirror import Mirroring
 from tests.peers import rt
+from tests.peers.server import Unstarted
 
 EACH = 200
 RUNS = 3
@@ -96,7 +97,7 @@ async def _side(workshop: Workshop, each: int) -> AsyncIterator[Side]:
     with TemporaryDirectory(prefix="lockstep-rt-") as folder:
         try:
             peer = rt.start(Path(folder))
-        except rt.Unstarted as error:
+        except Unstarted as error:
             message = f"no Request Tracker: {error}"
             raise NotMeasured(message) from None
         try:

@@ -22,7 +22,7 @@ from blocks.ratelimit import Clock
 from blocks.store import Database, Store
 from chaos.universe import ROOT
 from tests.fakes.provider import CLIENT, SECRET, Provider
-from tests.running import free_port
+from tests.peers.server import free_port
 
 NAME: Final = "chaosgrant/prod"
 
@@ -118,7 +118,7 @@ class World:
         with sqlite3.connect(f"file:{self.database.url.database}?mode=ro", uri=True) as reader:
             noted = reader.execute("SELECT noted FROM oauth_grant WHERE name = ?", (NAME,)).fetchone()
         if noted is None or noted[0] != mark(token):
-            self.nameless.append(f"a refresh token was presented while the note named {noted and noted[0]!r}")
+            self.nameless.append(f"the token {mark(token)!r} was presented, the note named {noted and noted[0]!r}")
 
     def begin(self) -> None:
         """A person types in a new refresh token."""

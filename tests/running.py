@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import psutil
 
 from flows.house.processes import MARK
 from flows.house.sweep import ask
+from tests.peers.server import free_port
 
 CODE = Path(__file__).resolve().parents[1]
 T = TypeVar("T")
@@ -31,13 +31,6 @@ def until(what: Callable[[], T], seconds: float, why: str) -> T:
         assert time.monotonic() < end, f"not within {seconds} s: {why}"
         time.sleep(0.25)
     return answer
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Running:

@@ -14,7 +14,8 @@ from cryptography.fernet import Fernet
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from tests.running import free_port, until
+from tests.peers.server import free_port
+from tests.running import until
 
 
 def _answers(address: str) -> bool:

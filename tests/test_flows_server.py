@@ -48,8 +48,9 @@ from flows.reports import make_report
 from tasks.mirroring.mirror import utc_now
 from tasks.mirroring.plan import Planned
 from tests.mirrors import Bench, copy_of
+from tests.peers.server import free_port
 from tests.reconciling import put
-from tests.running import CODE, free_port
+from tests.running import CODE
 from tests.running import until as wait_for
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]

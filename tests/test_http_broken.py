@@ -2,7 +2,6 @@
 
 import asyncio
 import gzip
-import socket
 import zlib
 from collections.abc import AsyncIterator
 
@@ -13,6 +12,7 @@ from blocks.bodies import Body
 from blocks.errors import Unavailable, Unreadable
 from blocks.http import Http
 from tests.loopback import MIB, Answer, Asked, failure_of, reply, talking
+from tests.peers.server import free_port
 
 
 class Once(httpx.AsyncByteStream):
@@ -103,19 +103,12 @@ async def test_a_failure_with_an_endless_body_keeps_its_status() -> None:
 # No answer
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
 @pytest.mark.parametrize(
     ("host", "words"),
     [("127.0.0.1", "nothing listens there"), ("nowhere.invalid", "the host name is not known here")],
 )
 async def test_a_request_that_found_no_server_was_certainly_not_sent(host: str, words: str) -> None:
-    async with Http("tracker", f"http://{host}:{_free_port()}/") as http:
+    async with Http("tracker", f"http://{host}:{free_port()}/") as http:
         with pytest.raises(Unavailable, match=words) as caught:
             await http.json("GET", "issue")
     assert caught.value.sent is False

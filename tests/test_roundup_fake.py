@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,6 +15,7 @@ from blocks.errors import Unavailable
 from blocks.incidents import Roundup
 from tests.contracts.incident_system import changed, entry, key
 from tests.fakes.roundup import FakeRoundup, FakeTransport
+from tests.fakes.wire import apart
 from tests.peers.fixtures import roundup_peer
 from tests.peers.roundup import KEYWORDS, Peer
 
@@ -147,15 +146,8 @@ def _in_process(fake: FakeRoundup, origin: str, headers: dict[str, str]) -> list
 @pytest.fixture
 def served() -> Iterator[str]:
     """The fake in a process of its own."""
-    command = [sys.executable, "-m", "tests.fakes.roundup", "--port", "0", "--issues", "3", "--messages", "1"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    try:
-        yield process.stdout.readline().strip()
-    finally:
-        process.terminate()
-        process.wait(10)
-        process.stdout.close()
+    with apart("tests.fakes.roundup", "--issues", "3", "--messages", "1") as address:
+        yield address
 
 
 async def test_a_fake_in_a_process_of_its_own_is_told_what_to_do_over_http(served: str) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,6 +15,7 @@ import pytest
 from blocks.errors import Unavailable
 from tests.contracts.incident_system import changed, entry, key
 from tests.fakes.rt import FakeRT, FakeTransport
+from tests.fakes.wire import apart
 from tests.peers.fixtures import rt_peer
 from tests.peers.rt import ROOT, ROOT_PASSWORD, Peer
 from tests.rt_worlds import connector
@@ -245,15 +244,8 @@ def _in_process(fake: FakeRT) -> list[str]:
 @pytest.fixture
 def served() -> Iterator[str]:
     """The fake in a process of its own."""
-    command = [sys.executable, "-m", "tests.fakes.rt", "--port", "0", "--tickets", "3", "--comments", "1"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    try:
-        yield process.stdout.readline().strip()
-    finally:
-        process.terminate()
-        process.wait(10)
-        process.stdout.close()
+    with apart("tests.fakes.rt", "--tickets", "3", "--comments", "1") as address:
+        yield address
 
 
 async def test_a_fake_in_a_process_of_its_own_is_told_what_to_do_over_http(served: str) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+import subprocess
+import sys
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -91,3 +94,17 @@ def serve(fake: Fake, port: int = 0, base: str = "/") -> None:
     silent: dict[str, Any] = {"access_log": False, "date_header": False, "server_header": False}
     config = uvicorn.Config(fake.__call__, interface="asgi3", log_level="warning", lifespan="off", **silent)
     uvicorn.Server(config).run([sock])
+
+
+@contextmanager
+def apart(module: str, *words: str) -> Iterator[str]:
+    """A fake in a process of its own, on a free port; gives the address that it prints."""
+    command = [sys.executable, "-m", module, "--port", "0", *words]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        yield process.stdout.readline().strip()
+    finally:
+        process.terminate()
+        process.wait(10)
+        process.stdout.close()

@@ -5,20 +5,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
-import socket
 import ssl
-import subprocess
-import sys
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import trustme
+
+from tests.peers.server import Server, Unstarted, free_port, main
 
 LOGIN, PASSWORD = "lockstep", "lockstep-of-the-peer"
 ANALYST, ANALYST_PASSWORD = "analyst", "analyst-of-the-peer"
@@ -40,19 +37,14 @@ object HostGroup "the \\"SOC\\" group" {{}}
 """
 
 
-class Unstarted(Exception):
-    """This machine cannot run the peer; says why."""
-
-
 @dataclass(slots=True)
-class Peer:
-    """A running Icinga. `stop` and `run` may follow each other: its address, objects and states stay."""
+class Peer(Server):
+    """A running Icinga. Its objects and states outlive `stop`, too."""
 
-    home: Path
-    port: int
+    NAME = "icinga2"
+
     login: str = LOGIN
     password: str = PASSWORD
-    _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
     def url(self) -> str:
@@ -69,37 +61,31 @@ class Peer:
         """For clients of tests."""
         return ssl.create_default_context(cafile=str(self.ca_file))
 
-    def run(self) -> None:
-        """Start the server on what is in the folder, and wait until it answers."""
+    def command(self) -> list[str]:
+        """With all that it writes in our folder."""
         folders = {"DataDir": "data", "LogDir": "log", "CacheDir": "cache", "InitRunDir": "run", "SpoolDir": "spool"}
         places = [f"-DConfiguration.{name}={self.home / folder}" for name, folder in folders.items()]
         pid = f"-DConfiguration.PidPath={self.home / 'run/icinga2.pid'}"
-        command = ["icinga2", "daemon", "-c", str(self.home / "icinga2.conf"), *places, pid, "-x", "warning"]
-        log = self.home / "server.log"
-        with log.open("ab") as out:
-            self._process = subprocess.Popen(
-                command, stdout=out, stderr=out, cwd=self.home, env=_env(), start_new_session=True
-            )
-        _await(self, self._process, log)
+        return ["icinga2", "daemon", "-c", str(self.home / "icinga2.conf"), *places, pid, "-x", "warning"]
 
-    def stop(self) -> None:
-        """End it. It writes its states first."""
-        process, self._process = self._process, None
-        if process is not None:
-            process.terminate()  # it tells its worker itself; one that is told twice does not write its states
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait(5)
+    def env(self) -> dict[str, str]:
+        """As another user than root or its own, it must be told that it stays this one."""
+        return {} if not os.getuid() else {"ICINGA2_USER": str(os.getuid()), "ICINGA2_GROUP": str(os.getgid())}
+
+    def ask(self) -> httpx.Response:
+        """Who we are to it."""
+        return httpx.get(f"{self.url}v1", auth=(LOGIN, PASSWORD), verify=self.trust, timeout=5)
+
+    def end(self, pid: int) -> None:
+        """It tells its worker itself; one that is told twice does not write its states."""
+        os.kill(pid, signal.SIGTERM)
 
 
 def start(home: Path, port: int = 0) -> Peer:
     """An Icinga in `home/icinga`, set up if it is not there. Unstarted: it cannot run here."""
     if shutil.which("icinga2") is None:
-        message = "there is no icinga2: install the packages of tests/peers/debian.txt"
-        raise Unstarted(message)
-    peer = Peer(home / "icinga", port or _free_port())
+        raise Unstarted("there is no icinga2: install the packages of tests/peers/debian.txt")
+    peer = Peer(home / "icinga", port or free_port())
     if not peer.ca_file.exists():
         _set_up(peer)
     peer.run()
@@ -124,36 +110,5 @@ def _set_up(peer: Peer) -> None:
             shutil.chown(path, "nagios", "nagios")
 
 
-def _env() -> dict[str, str]:
-    """As another user than root or its own, it must be told that it stays this one."""
-    mine = {} if not os.getuid() else {"ICINGA2_USER": str(os.getuid()), "ICINGA2_GROUP": str(os.getgid())}
-    return {**os.environ, **mine}
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
-def _await(peer: Peer, process: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(150):
-        if process.poll() is not None:
-            message = f"icinga2 ended: {log.read_text()[-500:]}"
-            raise Unstarted(message)
-        with contextlib.suppress(httpx.HTTPError):
-            auth = (LOGIN, PASSWORD)
-            if httpx.get(f"{peer.url}v1", auth=auth, verify=peer.trust, timeout=5).is_success:
-                return
-        time.sleep(0.1)
-    peer.stop()
-    message = f"icinga2 does not answer at {peer.url}: {log.read_text()[-500:]}"
-    raise Unstarted(message)
-
-
 if __name__ == "__main__":
-    running = start(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0)
-    print(running.url, running.login, running.password, running.ca_file, flush=True)  # noqa: T201  for who started it
-    with contextlib.suppress(KeyboardInterrupt):
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
-    running.stop()
+    main(start, lambda peer: (peer.url, peer.login, peer.password, peer.ca_file))

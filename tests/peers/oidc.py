@@ -5,11 +5,8 @@ A person's consent is played as a browser would: its pages are forms.
 
 from __future__ import annotations
 
-import contextlib
 import re
 import shutil
-import subprocess
-import time
 from dataclasses import dataclass, field
 from html import unescape
 from pathlib import Path
@@ -19,8 +16,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from tests.peers.roundup import Unstarted
-from tests.running import free_port
+from tests.peers.server import Server, Unstarted, free_port, prepare
 
 NPM = Path(__file__).parent / "npm"
 POST = ("machine-post", "post-secret-0123456789")
@@ -32,12 +28,13 @@ _STEPS = 10
 
 
 @dataclass(slots=True)
-class Peer:
-    """A running server. `key` is the private key of the client that signs, as PEM."""
+class Peer(Server):
+    """A running server. `key` is what the client that signs keeps private (PEM); `public` its other half (JWK)."""
 
-    port: int
+    NAME = "oidc-provider"
+
     key: str = field(repr=False)
-    _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    public: str
 
     @property
     def url(self) -> str:
@@ -49,47 +46,27 @@ class Peer:
         answer = httpx.post(f"{self.url}/token/introspection", auth=PERSON, data={"token": token})
         return bool(answer.json()["active"])
 
-    def stop(self) -> None:
-        """End it."""
-        process, self._process = self._process, None
-        if process is not None:
-            process.terminate()
-            process.wait(10)
+    def command(self) -> list[str]:
+        """Our clients are in its script, but for the key."""
+        return ["node", "oidc.mjs", str(self.port), self.public]
+
+    def ask(self) -> httpx.Response:
+        """What it can do (RFC 8414)."""
+        return httpx.get(f"{self.url}/.well-known/openid-configuration", timeout=5)
 
 
 def start(home: Path) -> Peer:
     """Install it into this folder, which takes some seconds, and run it. Unstarted: it cannot run here."""
-    npm, node = shutil.which("npm"), shutil.which("node")
-    if not npm or not node:
+    if not shutil.which("npm") or not shutil.which("node"):
         raise Unstarted("there is no npm here")
     for name in _FILES:
         shutil.copy(NPM / name, home / name)
-    done = subprocess.run(
-        [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
-        cwd=home, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        raise Unstarted(f"npm ci failed: {done.stderr[-500:]}")
+    prepare("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=home)
     private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    public = jwt.algorithms.RSAAlgorithm.to_jwk(private.public_key())
-    peer = Peer(free_port(), private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode())
-    with (home / "log").open("wb") as log:
-        argv = [node, "oidc.mjs", str(peer.port), str(public)]
-        peer._process = subprocess.Popen(argv, cwd=home, stdout=log, stderr=log)
-    _await(peer, home / "log")
+    key = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    peer = Peer(home, free_port(), key, str(jwt.algorithms.RSAAlgorithm.to_jwk(private.public_key())))
+    peer.run()
     return peer
-
-
-def _await(peer: Peer, log: Path) -> None:
-    for _ in range(200):
-        with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"{peer.url}/.well-known/openid-configuration").is_success:
-                return
-        if peer._process is None or peer._process.poll() is not None:
-            break
-        time.sleep(0.1)
-    peer.stop()
-    raise Unstarted(f"oidc-provider does not answer: {log.read_text()[-500:]}")
 
 
 async def consent(link: str, user_code: str = "") -> httpx.Response:

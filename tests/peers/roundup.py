@@ -5,19 +5,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
-import signal
-import socket
-import subprocess
 import sys
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+
+from tests.peers.server import Server, Unstarted, free_port, main, prepare
 
 LOGIN, PASSWORD = "admin", "admin-of-the-peer"
 ANALYST, ANALYST_PASSWORD = "analyst", "analyst-of-the-peer"
@@ -33,47 +30,35 @@ _SETTINGS = {
 }
 
 
-class Unstarted(Exception):
-    """This machine cannot run the peer; says why."""
-
-
 @dataclass(slots=True)
-class Peer:
-    """A running tracker. `stop` and `run` may follow each other: its address and data stay."""
+class Peer(Server):
+    """A running tracker."""
 
-    home: Path
-    port: int
+    NAME = "roundup-server"
+
     login: str = LOGIN
     password: str = PASSWORD
-    _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
     def url(self) -> str:
         """The tracker's address."""
         return f"http://127.0.0.1:{self.port}/tracker/"
 
-    def run(self) -> None:
-        """Start the server on what is in the folder, and wait until it answers."""
+    @property
+    def log(self) -> Path:
+        """Beside the tracker's home, which is the server's user's."""
+        return self.home.parent / "server.log"
+
+    def command(self) -> list[str]:
+        """One thread a request."""
         user = _user(self.home)
         as_user = ["-u", user] if user else []
-        command = [str(_BIN / "roundup-server"), *as_user, "-n", "127.0.0.1", "-p", str(self.port), "-t", "thread"]
-        with (self.home.parent / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [*command, f"tracker={self.home}"], stdout=log, stderr=log, cwd=self.home, start_new_session=True
-            )
-        _await(self.url, self._process, self.home.parent / "server.log")
+        where = ["-n", "127.0.0.1", "-p", str(self.port)]
+        return [str(_BIN / "roundup-server"), *as_user, *where, "-t", "thread", f"tracker={self.home}"]
 
-    def stop(self) -> None:
-        """End it, at once."""
-        process, self._process = self._process, None
-        if process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait(5)
+    def ask(self) -> httpx.Response:
+        """What its interface is."""
+        return httpx.get(f"{self.url}rest/", auth=(LOGIN, PASSWORD), timeout=5)
 
 
 def start(home: Path, port: int = 0) -> Peer:
@@ -83,7 +68,7 @@ def start(home: Path, port: int = 0) -> Peer:
     """
     tracker = home / "tracker"
     known = _port(tracker) if (tracker / "config.ini").exists() else 0
-    peer = Peer(tracker, port or known or _free_port())
+    peer = Peer(tracker, port or known or free_port())
     if not known:
         _set_up(peer)
     elif known != peer.port:
@@ -94,8 +79,7 @@ def start(home: Path, port: int = 0) -> Peer:
 
 def _set_up(peer: Peer) -> None:
     if not (_BIN / "roundup-admin").exists():
-        message = f"there is no roundup-admin in {_BIN}: install the dev dependencies"
-        raise Unstarted(message)
+        raise Unstarted(f"there is no roundup-admin in {_BIN}: install the dev dependencies")
     peer.home.mkdir(parents=True, exist_ok=True)
     _admin(peer.home, "install", "classic", "sqlite")
     _configure(peer)
@@ -105,8 +89,7 @@ def _set_up(peer: Peer) -> None:
         'status=Link("status"))', 'status=Link("status"), closereason=String(), closenotes=String(), synckey=String())'
     )
     if changed == text:
-        message = "the classic template is no longer as we know it: its issue class was not found"
-        raise Unstarted(message)
+        raise Unstarted("the classic template is no longer as we know it: its issue class was not found")
     schema.write_text(changed)
     _admin(peer.home, "initialise", PASSWORD)
     made = [f"create keyword name={_quoted(name)}" for name in KEYWORDS]
@@ -123,11 +106,7 @@ def _quoted(name: str) -> str:
 
 
 def _admin(home: Path, *words: str, said: str = "") -> None:
-    command = [str(_BIN / "roundup-admin"), "-i", str(home), *words]
-    done = subprocess.run(command, input=said, capture_output=True, text=True, timeout=60, check=False)
-    if done.returncode:
-        message = f"roundup-admin {' '.join(words[:1])} failed: {(done.stderr or done.stdout)[-500:]}"
-        raise Unstarted(message)
+    prepare(str(_BIN / "roundup-admin"), "-i", str(home), *words, input=said)
 
 
 def _configure(peer: Peer) -> None:
@@ -151,12 +130,6 @@ def _port(home: Path) -> int:
     return int(found[1]) if found else 0
 
 
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
 def _user(home: Path) -> str:
     """Whom the server becomes: nobody, or root where nobody cannot read what it needs; it must be told either."""
     if os.getuid():
@@ -168,23 +141,5 @@ def _user(home: Path) -> str:
     return "nobody"
 
 
-def _await(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(100):
-        if process.poll() is not None:
-            message = f"roundup-server ended: {log.read_text()[-500:]}"
-            raise Unstarted(message)
-        with contextlib.suppress(httpx.HTTPError):
-            if httpx.get(f"{url}rest/", auth=(LOGIN, PASSWORD), timeout=5).is_success:
-                return
-        time.sleep(0.1)
-    process.kill()
-    message = f"roundup-server does not answer at {url}: {log.read_text()[-500:]}"
-    raise Unstarted(message)
-
-
 if __name__ == "__main__":
-    running = start(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0)
-    print(running.url, running.login, running.password, flush=True)  # noqa: T201  for the person who started it
-    with contextlib.suppress(KeyboardInterrupt):
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
-    running.stop()
+    main(start, lambda peer: (peer.url, peer.login, peer.password))

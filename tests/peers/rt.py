@@ -5,19 +5,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
 import signal
-import socket
-import subprocess
-import sys
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+
+from tests.peers.server import Server, Unstarted, free_port, main, prepare
 
 LOGIN, PASSWORD = "lockstep", "lockstep-of-the-peer"
 ANALYST, ANALYST_PASSWORD = "analyst", "analyst-of-the-peer"
@@ -50,41 +47,35 @@ Set($MasonSessionDir, '{home}/session');
 """
 
 
-class Unstarted(Exception):
-    """This machine cannot run the peer; says why."""
-
-
 @dataclass(slots=True)
-class Peer:
-    """A running RT. `stop` and `run` may follow each other: its address and data stay."""
+class Peer(Server):
+    """A running RT. It takes one request at a time."""
 
-    home: Path
-    port: int
+    NAME = "rt-server"
+
     login: str = LOGIN
     password: str = PASSWORD
-    _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
     def url(self) -> str:
         """RT's address."""
         return f"http://127.0.0.1:{self.port}/"
 
-    def run(self) -> None:
-        """Start the server on what is in the folder, and wait until it answers. It takes one request at a time."""
-        command = [str(_SERVER), "--server", "Standalone", "--host", "127.0.0.1", "--port", str(self.port)]
-        with (self.home / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, cwd=self.home, env=_env(self.home), start_new_session=True
-            )
-        _await(self, self._process)
+    def command(self) -> list[str]:
+        """Its server for one machine."""
+        return [str(_SERVER), "--server", "Standalone", "--host", "127.0.0.1", "--port", str(self.port)]
 
-    def stop(self) -> None:
-        """End it, at once."""
-        process, self._process = self._process, None
-        if process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # at SIGINT RT would chown the system's own folders
-            process.wait(5)
+    def env(self) -> dict[str, str]:
+        """Where its settings are."""
+        return _env(self.home)
+
+    def ask(self) -> httpx.Response:
+        """Which RT it is."""
+        return httpx.get(f"{self.url}REST/2.0/rt", auth=(LOGIN, PASSWORD), timeout=10)
+
+    def end(self, pid: int) -> None:
+        """At once: at SIGINT RT would chown the system's own folders."""
+        os.killpg(pid, signal.SIGKILL)
 
 
 def start(home: Path, port: int = 0) -> Peer:
@@ -96,7 +87,7 @@ def start(home: Path, port: int = 0) -> Peer:
     """
     settings = home / "RT_SiteConfig.pm"
     known = re.search(r"WebPort, (\d+)", settings.read_text()) if settings.exists() else None
-    peer = Peer(home, port or (int(known[1]) if known else _free_port()))
+    peer = Peer(home, port or (int(known[1]) if known else free_port()))
     if known is None:
         _set_up(peer)
     elif int(known[1]) != peer.port:
@@ -108,17 +99,15 @@ def start(home: Path, port: int = 0) -> Peer:
 def _set_up(peer: Peer) -> None:
     for needed in (_SERVER, _EMPTY):
         if not os.access(needed, os.R_OK):
-            message = f"{needed} is not here or not readable: install request-tracker5 and rt5-db-sqlite, and be root"
-            raise Unstarted(message)
+            raise Unstarted(
+                f"{needed} is not here or not readable: install request-tracker5 and rt5-db-sqlite, be root"
+            )
     for folder in ("site", "mason", "session"):
         (peer.home / folder).mkdir(parents=True)
     shutil.copyfile(_EMPTY, peer.home / "rt.db")
     _configure(peer)
-    command = ["perl", str(_SEED), ROOT_PASSWORD, PASSWORD, ANALYST_PASSWORD]
-    done = subprocess.run(command, env=_env(peer.home), capture_output=True, text=True, timeout=120, check=False)
-    if done.returncode:
-        message = f"RT could not be set up: {done.stderr[-500:]}"
-        raise Unstarted(message)
+    env = {**os.environ, **_env(peer.home)}
+    prepare("perl", str(_SEED), ROOT_PASSWORD, PASSWORD, ANALYST_PASSWORD, env=env)
 
 
 def _configure(peer: Peer) -> None:
@@ -127,37 +116,8 @@ def _configure(peer: Peer) -> None:
 
 
 def _env(home: Path) -> dict[str, str]:
-    return {
-        **os.environ,
-        "RT_SITE_CONFIG": str(home / "RT_SiteConfig.pm"),
-        "RT_SITE_CONFIG_DIR": str(home / "site"),
-    }
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
-def _await(peer: Peer, process: subprocess.Popen[bytes]) -> None:
-    log = peer.home / "server.log"
-    for _ in range(300):
-        if process.poll() is not None:
-            message = f"rt-server ended: {log.read_text()[-500:]}"
-            raise Unstarted(message)
-        with contextlib.suppress(httpx.HTTPError):
-            if httpx.get(f"{peer.url}REST/2.0/rt", auth=(LOGIN, PASSWORD), timeout=10).is_success:
-                return
-        time.sleep(0.1)
-    peer.stop()
-    message = f"rt-server does not answer at {peer.url}: {log.read_text()[-500:]}"
-    raise Unstarted(message)
+    return {"RT_SITE_CONFIG": str(home / "RT_SiteConfig.pm"), "RT_SITE_CONFIG_DIR": str(home / "site")}
 
 
 if __name__ == "__main__":
-    running = start(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0)
-    print(running.url, running.login, running.password, flush=True)  # noqa: T201  for the person who started it
-    with contextlib.suppress(KeyboardInterrupt):
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
-    running.stop()
+    main(start, lambda peer: (peer.url, peer.login, peer.password))
