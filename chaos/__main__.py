@@ -21,7 +21,7 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from chaos import tokens
+from chaos import tokens, tokens_report
 from chaos.compare import Found
 from chaos.director import Quota, Tally, warm
 from chaos.house import play_house
@@ -43,13 +43,14 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=int(os.environ.get("KILLS") or 0))
     parser.add_argument("--seed", default=os.environ.get("SEED") or str(Random().randrange(10**6)))
     chosen = parser.parse_args()
-    chosen.kills = chosen.kills or (tokens.WHOLE if chosen.only == "tokens" else WHOLE)
+    chosen.kills = chosen.kills or (tokens_report.WHOLE if chosen.only == "tokens" else WHOLE)
     # However it ends, what it started must end with it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     started = time.monotonic()
     print(f"seed {chosen.seed} (SEED={chosen.seed} plays the same dice again)", flush=True)
     if chosen.only == "tokens":
-        ok = tokens.report(*asyncio.run(tokens.run(chosen.kills, chosen.seed)), chosen.kills)
+        asked = tokens_report.Shares.of(chosen.kills)
+        ok = tokens_report.report(*asyncio.run(tokens.run(asked, chosen.seed)), asked)
     else:
         ok = report(asyncio.run(run(chosen.kills, chosen.seed)), chosen.kills, time.monotonic() - started)
     sys.exit(not ok)

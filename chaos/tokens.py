@@ -8,13 +8,11 @@ these: it is counted.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import traceback
-from collections import Counter
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from random import Random
@@ -33,37 +31,18 @@ from blocks.oauth.pairs import Held, Pair
 from blocks.oauth.people import adopt, revoke
 from blocks.oauth.refresh import renew
 from blocks.store import Store
+from blocks.store.locks import hold
 from chaos.cancel import cancelled
 from chaos.director import warm
+from chaos.tokens_report import STEPS, Result, Shares
 from chaos.tokens_world import NAME, QUICK, World, grant_at, world
 from chaos.worker import Doom
-
-STEPS: Final = tuple(
-    f"{when} {what}"
-    for what in (
-        "load token", "publish token", "redeem", "commit grant note", "commit grant pair", "commit grant published",
-    )
-    for when in ("before", "after")
-)  # fmt: skip
-"""Every remote call and every commit of a refresh."""
-
-WHOLE: Final = 100
-"""Kills, and cancellations, of a whole run."""
 
 LONGEST: Final = 20.0
 """Seconds in which a process must have come to its end."""
 
-
-@dataclass(slots=True)
-class Result:
-    """What was done, and what is wrong."""
-
-    done: Counter[str] = field(default_factory=Counter)
-    met: Counter[str] = field(default_factory=Counter)
-    lost_answers: int = 0
-    lost: list[str] = field(default_factory=list)
-    different: list[str] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
+PAUSE: Final = 0.03
+"""Seconds between two renewals of a process: who asks for the lock again and again would never find it free."""
 
 
 def life(store: str, api: str, address: str, token: str, trace: Path, wanted: dict[str, int], keys: str) -> None:
@@ -76,11 +55,10 @@ def life(store: str, api: str, address: str, token: str, trace: Path, wanted: di
         database = await Store(url=SecretStr(store)).open()
         grant, failed = grant_at(address, token), ""
         while True:
-            try:
+            with suppress(LockstepError):
                 held = await renew(database, grant, failed, clock=QUICK)
                 failed = held.pair.access if held.pair else ""
-            except LockstepError:
-                await asyncio.sleep(0.05)
+            await asyncio.sleep(PAUSE)
 
     try:
         with temporary_settings({PREFECT_API_URL: api}):
@@ -99,9 +77,10 @@ class Play:
 
     async def kills(self, count: int) -> None:
         """Kill a refreshing process at each step in turn, and at random moments between."""
+        aimed = min(count - count // 3, len(STEPS))
         for number in range(count):
             own = number % 3 != 2
-            step = STEPS[(number - number // 3) % len(STEPS)]
+            step = STEPS[(number - number // 3) * len(STEPS) // aimed % len(STEPS)]
             process, trace = self._start({step: self.dice.randrange(3)} if own else {})
             if own:
                 await _ended(process, LONGEST)
@@ -113,20 +92,22 @@ class Play:
             await self.judge("a kill")
 
     async def cancels(self, count: int) -> None:
-        """Cancel a refresh at each place where it waits, in turn."""
+        """Cancel a refresh at each place where it waits, in turn; at fewer of them where fewer are asked."""
         total, _ = await cancelled(self._forced, None)
+        self.result.awaits = total
         for number in range(count):
-            at = number % (total + 5)
+            at = number * total // count if count < total else number % (total + 5)
             try:
                 _, was = await cancelled(self._forced, at)
             except LockstepError:
                 was = False
             self.result.done["cancels"] += was
+            self.result.cancelled_at |= {at} if was else set()
             await self.judge(f"a cancellation at await {at}")
 
-    async def prefect(self) -> None:
-        """Prefect goes away at each step of a refresh."""
-        for step in STEPS:
+    async def prefect(self, steps: Sequence[str]) -> None:
+        """Prefect goes away at these steps of a refresh."""
+        for step in steps:
 
             def reached(point: str, step: str = step) -> None:
                 if point == step:
@@ -149,13 +130,15 @@ class Play:
         try:
             for _ in range(count):
                 await asyncio.sleep(self.dice.uniform(0.05, 0.4))
-                await self._authorise() if self.dice.random() < 0.5 else await self._revoke()
+                act = self.dice.choice((self._authorise, self._revoke))
+                await act()
                 self.result.done["races"] += 1
+                await self.judge(f"a race: {act.__name__.strip('_')}")
         finally:
             for process in running:
                 process.kill()
                 await asyncio.to_thread(process.join)
-        await self.judge("a race")
+        await self.judge("the races")
 
     async def _authorise(self) -> None:
         token = self.at.provider.grant()
@@ -192,9 +175,9 @@ class Play:
         await self._agree(after)
 
     async def _agree(self, after: str) -> None:
-        entry = await journal.read(self.at.database, NAME)
-        async with shelf(NAME, self.at.database.id) as there:
-            document = await there.load()
+        # Under the lock: in a race others refresh meanwhile.
+        async with hold(self.at.database, f"grant:{NAME}", wait=LONGEST), shelf(NAME, self.at.database.id) as there:
+            entry, document = await journal.read(self.at.database, NAME), await there.load()
         if entry is None or entry.held != document:
             self.result.different.append(f"after {after}: {entry and entry.held} here, {document} there")
 
@@ -223,15 +206,15 @@ async def _ended(process: ForkServerProcess, seconds: float) -> None:
         await asyncio.sleep(0.01)
 
 
-async def run(kills: int, seed: str) -> tuple[Result, list[str], int]:
+async def run(asked: Shares, seed: str) -> tuple[Result, list[str], int]:
     """Play all of it; what is wrong, presentations without a note, and grants that died of being used twice."""
     with TemporaryDirectory(prefix="lockstep-chaos-") as folder:
         async with world(Path(folder, "tokens")) as at:
             with temporary_settings({PREFECT_API_URL: at.api}):
                 play = Play(at, Random(seed), warm("chaos.tokens"))
                 acts: list[tuple[str, Callable[[], Awaitable[None]]]] = [
-                    ("kills", lambda: play.kills(kills)), ("cancellations", lambda: play.cancels(kills)),
-                    ("Prefect away", play.prefect), ("races", lambda: play.races(max(10, kills // 5))),
+                    ("kills", lambda: play.kills(asked.kills)), ("cancellations", lambda: play.cancels(asked.cancels)),
+                    ("Prefect away", lambda: play.prefect(asked.steps)), ("races", lambda: play.races(asked.races)),
                 ]  # fmt: skip
                 await play.judge("the start")
                 for name, act in acts:
@@ -239,19 +222,3 @@ async def run(kills: int, seed: str) -> tuple[Result, list[str], int]:
                     await act()
             dead = sum(one.killed_by == "used twice" for one in at.provider.families)
             return play.result, at.nameless, dead
-
-
-def report(result: Result, nameless: list[str], dead: int, kills: int) -> bool:
-    """Print what was met, what is wrong, and the line of JSON; answers whether all is well."""
-    for what, n in sorted(result.met.items()):
-        print(f"killed {what:<40} {n:>5}")
-    if dead > result.lost_answers:
-        result.lost.append(f"{dead} grants died of a token that came twice, {result.lost_answers} were told of")
-    for name, wrong in (("lost", result.lost), ("twice", nameless), ("different", result.different)):
-        print("".join(f"{name}: {words}\n" for words in wrong[:15]), end="")
-    print("".join(f"a process ended by itself:\n{error}\n" for error in result.errors[:3]), end="")
-    counts = {name.replace(" ", "_"): result.done[name] for name in ("kills", "cancels", "prefect stops", "races")}
-    wrongs = {"lost": len(result.lost), "twice": len(nameless), "different": len(result.different)}
-    print(json.dumps(counts | {"lost_answers": result.lost_answers} | wrongs), flush=True)
-    enough = result.done["kills"] >= kills and result.done["prefect stops"] >= len(STEPS)
-    return enough and not result.errors and not any(wrongs.values())

@@ -12,7 +12,7 @@ from blocks.errors import LockstepError
 from blocks.oauth import people
 from blocks.oauth.consent import asking
 from blocks.store.block import the_store
-from tasks.grants import care, grant_of, invitation, report, signals, summary
+from tasks.grants import care, grant_of, invitation, report, revoked, signals, summary
 from tasks.reports import key_of, leave
 from tasks.signals import emit
 
@@ -27,6 +27,8 @@ async def authorize(grant: str) -> State[Any]:
     try:
         block = await grant_of(grant)
         database = await the_store()
+        if await people.allow(database, block):
+            return Completed(message=f"{block.grant_name} was revoked here, and may be used again")
         async with asking(block) as asked:
             await leave(invitation(block.grant_name, asked), key_of("authorize", block.grant_name), "what to do")
             words = f"open {asked.link}" + (f" and type in the code {asked.code}" if asked.code else "")
@@ -42,15 +44,17 @@ async def authorize(grant: str) -> State[Any]:
 async def revoke(grant: str) -> State[Any]:
     """Revoke a system's grant at its vendor, where the vendor has a way, and forget its tokens here.
 
+    It stays revoked until authorize runs, or until new credentials are typed into the block. The grant of a block that
+    was deleted is forgotten.
+
     Args:
         grant: The system's block as type/name, as its page under Blocks shows it.
     """
     try:
-        block = await grant_of(grant)
-        words = await people.revoke(await the_store(), block)
+        words = await revoked(await the_store(), grant)
     except LockstepError as error:
         return Failed(message=str(error), data=error)
-    return Completed(message=f"{block.grant_name} is forgotten here; {words}")
+    return Completed(message=words)
 
 
 @flow(name="refresh_tokens", persist_result=False)

@@ -7,16 +7,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from prefect.blocks.core import Block
+import httpx
+from prefect.blocks.core import Block, UnknownBlockType
+from prefect.exceptions import PrefectException
 
-from blocks.errors import Busy, LockLost, LockstepError, Misconfigured, Unavailable
-from blocks.oauth import Grant, journal
+from blocks.errors import Busy, LockLost, LockstepError, Misconfigured, NotFound, Unavailable
+from blocks.oauth import Grant, journal, people
 from blocks.oauth.consent import Asked
-from blocks.oauth.pairs import Pair
+from blocks.oauth.custody import forget
+from blocks.oauth.pairs import Held, Pair
 from blocks.oauth.refresh import renew
 from blocks.ratelimit import Clock
 from blocks.store import Database
 from tasks.markdown import link, table, text
+from tasks.reports import moment
 from tasks.signals import Signal
 
 UNKNOWN_AGE: Final = 14 * 86400.0
@@ -39,18 +43,48 @@ class Health:
 
 
 async def grant_of(name: str) -> Grant:
-    """The block of this name. Misconfigured: there is none, or it has no grant."""
+    """The block of this name.
+
+    Raises:
+        NotFound: there is none.
+        Misconfigured: that is no name; the block has no grant, or cannot be loaded.
+        Unavailable: Prefect's server does not answer.
+    """
     given = name.strip()
     message = f"there is no block '{given}': give it as type/name, as its page under Blocks shows it"
     if given.count("/") != 1:
         raise Misconfigured(message, call="grant")
+    failure: LockstepError
     try:
         block: object = await Block.aload(given)
-    except (ValueError, KeyError):
-        raise Misconfigured(message, call="grant") from None
-    if not isinstance(block, Grant):
-        raise Misconfigured(f"'{given}' needs no grant: it has a login of its own", call="grant")
-    return block
+    except ValueError:
+        failure = NotFound(message, call="grant")
+    except (UnknownBlockType, KeyError):
+        failure = Misconfigured(f"the kind of '{given}' is unknown to this worker: update the worker", call="grant")
+    except RuntimeError:
+        # Its cause shows what is in the form.
+        failure = Misconfigured(f"the form of '{given}' is no longer whole: fill it in and save it again", call="grant")
+    except (httpx.HTTPError, PrefectException) as error:
+        kind = type(error).__name__
+        failure = Unavailable(f"Prefect's server does not answer ({kind})", sent=False, call="grant")
+    else:
+        if isinstance(block, Grant):
+            return block
+        failure = Misconfigured(f"'{given}' needs no grant: it has a login of its own", call="grant")
+    raise failure
+
+
+async def revoked(database: Database, name: str) -> str:
+    """Revoke a grant, or forget one whose block is gone; what was done, in words. Raises as `grant_of` and `revoke`."""
+    try:
+        grant = await grant_of(name)
+    except NotFound:
+        if not await forget(database, name.strip()):
+            raise
+        words = "its block is gone, so that its vendor could not be asked: remove the client's access there"
+        return f"{name.strip()} is forgotten here; {words}"
+    words = await people.revoke(database, grant)
+    return f"{grant.grant_name} is forgotten here; {words}"
 
 
 def is_due(pair: Pair, now: float) -> bool:
@@ -62,31 +96,48 @@ def is_due(pair: Pair, now: float) -> bool:
 async def care(database: Database, clock: Clock | None = None) -> list[Health]:
     """Renew what would die of age; how all grants are. One that fails keeps no other from it."""
     clock = clock or Clock()
-    found = [await _cared(database, name, entry, clock) for name, entry in (await journal.every(database)).items()]
-    return sorted(found, key=lambda one: (not one.person, one.name))
+    found = [await _cared(database, name, clock) for name in await journal.names(database)]
+    return sorted(filter(None, found), key=lambda one: (not one.person, one.name))
 
 
-async def _cared(database: Database, name: str, entry: journal.Entry, clock: Clock) -> Health:
-    held = entry.held
-    if held.state == "revoked":
-        return Health(name, "revoked here")
+async def _cared(database: Database, name: str, clock: Clock) -> Health | None:
+    """How one is. None: it was forgotten meanwhile."""
+    held = Held()
     try:
-        grant = await grant_of(name)
-        over = held.state in {"lost", "ended"}
-        if over or (grant.rotates and held.pair and is_due(held.pair, clock.now())):
-            # One that is over is asked too: it says so in words, and a newly typed token begins it anew.
-            held = await renew(database, grant, held.pair.access if held.pair else "", clock=clock)
+        entry = await journal.read(database, name)
+        if entry is None:
+            return None
+        held = entry.held
+        if held.state == "revoked":
+            return Health(name, "revoked here")
+        held = await _renewed(database, await grant_of(name), held, clock)
     except _LATER as error:
         return Health(name, f"could not be renewed yet: {error.message}", *_times(held.pair), kind=type(error).__name__)
+    except NotFound as error:
+        words = "there is no block of this name any more: if that is for good, run the deployment revoke with it"
+        return await _in_need(database, name, held, error, f"{words}, and it is forgotten")
     except LockstepError as error:
-        kind = type(error).__name__
-        mark = f"{kind} {held.generation}"
-        if entry.told != mark:
-            await journal.told(database, name, mark)
-        return Health(name, error.message, *_times(held.pair), kind=kind, person=True, new=entry.told != mark)
+        return await _in_need(database, name, held, error, error.message)
     if entry.told:
         await journal.told(database, name, "")
     return Health(name, "healthy" if held.pair else "not authorised yet", *_times(held.pair))
+
+
+async def _renewed(database: Database, grant: Grant, held: Held, clock: Clock) -> Held:
+    # One that is over is asked too: it says so in words, and a newly typed token begins it anew.
+    if held.state in {"lost", "ended"} or (grant.rotates and held.pair and is_due(held.pair, clock.now())):
+        return await renew(database, grant, held.pair.access if held.pair else "", clock=clock)
+    return held
+
+
+async def _in_need(database: Database, name: str, held: Held, error: LockstepError, words: str) -> Health:
+    kind = type(error).__name__
+    # As it is now: that it ended was kept as a generation of its own.
+    generation, told = await journal.head(database, name)
+    mark = f"{kind} {generation}"
+    if told != mark:
+        await journal.told(database, name, mark)
+    return Health(name, words, *_times(held.pair), kind=kind, person=True, new=told != mark)
 
 
 def _times(pair: Pair | None) -> tuple[float, float]:
@@ -119,8 +170,8 @@ def summary(found: Sequence[Health]) -> str:
 def report(found: Sequence[Health]) -> str:
     """All grants, those that need a person first."""
     rows = [
-        ("✗" if one.person else "…" if one.kind else "✓", text(one.name), text(one.words, 500), _moment(one.expires),
-         _moment(one.ages))
+        ("✗" if one.person else "…" if one.kind else "✓", text(one.name), text(one.words, 500), _at(one.expires),
+         _at(one.ages))
         for one in found
     ]  # fmt: skip
     head = ("", "grant", "how it is", "its token ends", "it dies of age, if it is not used")
@@ -137,5 +188,5 @@ def invitation(name: str, asked: Asked) -> str:
     return "\n".join([f"# Authorise {text(name)}", "", *steps, "", minutes + where])
 
 
-def _moment(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC" if seconds else "-"
+def _at(seconds: float) -> str:
+    return moment(datetime.fromtimestamp(seconds, UTC) if seconds else None)

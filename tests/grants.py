@@ -156,7 +156,9 @@ class MemoryShelf(Shelf):
 
     async def _read(self) -> Mapping[str, Any] | None:
         await self._reach()
-        return self.prefect.documents.get(self.name)
+        found = self.prefect.documents.get(self.name)
+        self.id = uuid4() if found else None
+        return found
 
     async def _write(self, held: Held) -> None:
         await self._reach()
@@ -167,6 +169,10 @@ class MemoryShelf(Shelf):
             "grant": self.grant, "store": self.store, "generation": held.generation, "held": held.to_json().decode(),
         }  # fmt: skip
         self.prefect.writes += 1
+
+    async def _delete(self) -> None:
+        await self._reach()
+        self.prefect.documents.pop(self.name, None)
 
     async def _reach(self) -> None:
         await asyncio.sleep(0)

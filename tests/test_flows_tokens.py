@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
-from prefect.blocks.core import Block
+from prefect.blocks.core import Block, UnknownBlockType
 from pydantic import SecretStr
 
 import flows.tokens
@@ -17,8 +20,10 @@ from blocks.oauth import Grant, journal
 from blocks.oauth.consent import Asked
 from blocks.oauth.pairs import Held, Pair
 from blocks.oauth.refresh import renew
+from blocks.store.crypto import new_key
 from flows.tokens import authorize, refresh_tokens, revoke
 from tasks.grants import Health, care, invitation, is_due, report, signals, summary
+from tasks.reports import moment
 from tests.fakes.provider import CLIENT, SECRET, Provider
 from tests.flowing import Told, told
 from tests.grants import (
@@ -198,6 +203,111 @@ async def test_one_grant_that_fails_keeps_no_other_from_its_care(desk: Desk, sav
     assert found["toyrefresh/zz"].words == "healthy"
 
 
+async def test_a_row_under_a_missing_key_keeps_no_other_from_its_care(
+    desk: Desk, saved: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (named(refreshing(desk.provider, desk.provider.grant()), name) for name in ("aa", "zz"))
+    for grant in (first, second):
+        keep(saved, grant)
+        await renew(desk.database, grant, clock=desk.time.clock)
+    mine, held = os.environ["LOCKSTEP_KEYS"], await journal.read(desk.database, first.grant_name)
+    assert held
+    monkeypatch.setenv("LOCKSTEP_KEYS", new_key())
+    await journal.record(desk.database, first.grant_name, replace(held.held, generation=2))
+    monkeypatch.setenv("LOCKSTEP_KEYS", mine)
+    desk.time.go(30 * DAY)
+    for new in (True, False):
+        found = {one.name: one for one in await care(desk.database, desk.time.clock)}
+        assert found["toyrefresh/zz"].words == "healthy"
+        bad = found["toyrefresh/aa"]
+        assert (bad.kind, bad.person, bad.new) == ("Misconfigured", True, new)
+        assert "put that key back" in bad.words
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "person"),
+    [
+        (UnknownBlockType("toyrefresh"), "update the worker", True),
+        (RuntimeError("Unable to load"), "save it again", True),
+        (httpx.ConnectError("away"), "could not be renewed yet", False),
+    ],
+)
+async def test_a_block_that_cannot_be_loaded_keeps_no_other_from_its_care(
+    desk: Desk, saved: dict[str, Any], monkeypatch: pytest.MonkeyPatch, error: Exception, words: str, *, person: bool
+) -> None:
+    for name in ("aa", "zz"):
+        keep(saved, grant := named(refreshing(desk.provider, desk.provider.grant()), name))
+        await renew(desk.database, grant, clock=desk.time.clock)
+    whole = Block.aload
+
+    async def load(name: str) -> Any:
+        if name.endswith("aa"):
+            raise error
+        return await whole(name)
+
+    monkeypatch.setattr(Block, "aload", load)
+    found = {one.name: one for one in await care(desk.database, desk.time.clock)}
+    assert found["toyrefresh/zz"].words == "healthy"
+    assert words in found["toyrefresh/aa"].words
+    assert found["toyrefresh/aa"].person is person
+    # That is no reason to forget it.
+    assert (await revoke.fn("toyrefresh/aa")).is_failed()
+    assert "toyrefresh/aa" in await journal.names(desk.database)
+
+
+async def test_a_grant_that_ends_in_its_care_is_told_of_once(desk: Desk, saved: dict[str, Any]) -> None:
+    desk.grant = refreshing(desk.provider, desk.provider.grant())
+    keep(saved, desk.grant)
+    await desk.renew()
+    desk.provider.families[0].alive = False
+    desk.time.go(30 * DAY)
+    told_of = [one.new for _ in range(3) for one in await care(desk.database, desk.time.clock)]
+    assert told_of == [True, False, False]
+
+
+async def test_a_grant_whose_block_is_gone_can_be_forgotten(
+    desk: Desk, saved: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.grant = refreshing(desk.provider, desk.provider.grant())
+    await desk.renew()
+    name = desk.grant.grant_name
+    (found,) = await care(desk.database, desk.time.clock)
+    assert "run the deployment revoke with it, and it is forgotten" in found.words
+    # Nor is its key needed.
+    monkeypatch.setenv("LOCKSTEP_KEYS", new_key())
+    state = await revoke.fn(f" {name} ")
+    assert state.is_completed()
+    assert state.message == (
+        f"{name} is forgotten here; its block is gone, so that its vendor could not be asked: "
+        "remove the client's access there"
+    )
+    assert await care(desk.database, desk.time.clock) == []
+    assert desk.prefect.documents == {}
+    assert (await revoke.fn(name)).is_failed()
+
+
+async def test_a_grant_without_a_block_whose_document_is_another_stores_is_left_alone(
+    desk: Desk, saved: dict[str, Any]
+) -> None:
+    desk.grant = refreshing(desk.provider, desk.provider.grant())
+    await desk.renew()
+    desk.prefect.documents["toyrefresh--prod"]["store"] = "another0"
+    state = await revoke.fn(desk.grant.grant_name)
+    assert state.is_failed()
+    assert "guarded by the store another0" in str(state.message)
+    assert await journal.names(desk.database) == [desk.grant.grant_name]
+
+
+async def test_authorize_allows_again_what_was_revoked_and_needs_nobody(desk: Desk, saved: dict[str, Any]) -> None:
+    name = keep(saved, desk.grant)
+    assert "nothing to authorise" in str((await authorize.fn(name)).message)
+    await desk.renew()
+    assert (await revoke.fn(name)).is_completed()
+    state = await authorize.fn(name)
+    assert (state.is_completed(), state.message) == (True, f"{name} was revoked here, and may be used again")
+    assert (await desk.renew()).state == "granted"
+
+
 async def test_without_grants_there_is_nothing_to_show(saved: dict[str, Any], told: Told) -> None:
     assert (await refresh_tokens.fn()).message == "there are no grants"
     assert told.artifacts == []
@@ -215,7 +325,9 @@ def test_what_a_vendor_says_is_shown_as_text() -> None:
 
 
 def test_the_report_puts_who_needs_a_person_where_it_is_seen() -> None:
-    found = [Health("b/b", "over", kind="AnswerLost", person=True, new=True), Health("a/a", "healthy", 1.0, 2.0)]
+    found = [Health("b/b", "over", kind="AnswerLost", person=True, new=True), Health("a/a", "healthy", 1.0, DAY)]
     assert summary(found) == "2 grants, 1 well, 1 need a person"
     assert report(found).index("over") < report(found).index("healthy")
     assert [one.about for one in signals(found)] == ["lockstep.grant.b/b"]
+    assert f"{moment(datetime(1970, 1, 2, tzinfo=UTC))} |" in report(found)
+    assert f"| {moment(None)} | {moment(None)} |" in report(found)

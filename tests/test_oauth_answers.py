@@ -11,7 +11,7 @@ from blocks.answers import About
 from blocks.errors import LockstepError, Misconfigured, Unauthorized, Unavailable, Unreadable
 from blocks.oauth import GrantEnded
 from blocks.oauth.answers import LONGEST, Reply, pair_of, refusal
-from blocks.oauth.pairs import Held, Pair, from_json, leeway, mark, newest, serves, suited
+from blocks.oauth.pairs import SEEDS, Held, Pair, from_json, leeway, mark, newest, serves, suited
 from blocks.oauth.refresh import redeemed_nothing
 
 ABOUT: About = {"system": "toy/prod", "call": "POST /token", "id": ""}
@@ -137,11 +137,38 @@ def test_the_higher_generation_counts_and_the_store_where_they_are_equal() -> No
 
 def test_what_is_typed_anew_begins_a_grant_and_other_settings_end_one() -> None:
     held = Held(3, "lost", "x", mark("old"))
-    assert suited(held, "x", "old") is held
-    assert suited(held, "x", "new") == Held(3, "granted", "x", mark("new"), Pair(refresh="new"))
+    assert suited(held, "x", mark("old"), "old") is held
+    assert suited(held, "x", mark("new"), "new") == Held(
+        3, "granted", "x", mark("new"), Pair(refresh="new"), (mark("old"),)
+    )
     granted = Held(3, "granted", "x", "", Pair("a", 0, 9))
     assert suited(granted, "y", "").pair is None
     assert suited(granted, "x", "") is granted
+
+
+def test_a_seed_that_was_there_before_begins_nothing() -> None:
+    first = suited(Held(3, "ended", "x", "a"), "x", "b", "token b")
+    assert (first.seed, first.earlier) == ("b", ("a",))
+    assert suited(first, "x", "a", "token a") is first
+    second = suited(first, "x", "c", "token c")
+    assert (second.seed, second.earlier) == ("c", ("b", "a"))
+    assert suited(second, "x", "", "") is second
+
+
+def test_no_more_seeds_are_remembered_than_so_many() -> None:
+    held = Held()
+    for number in range(SEEDS + 9):
+        held = suited(held, "x", f"seed {number}", "token")
+    assert len(held.earlier) == SEEDS
+    assert held.earlier[0] == f"seed {SEEDS + 7}"
+
+
+def test_what_was_revoked_is_begun_anew_by_a_new_seed_alone() -> None:
+    held = Held(3, "revoked", "x", "a", None, ("older",))
+    for about, seed in (("x", "a"), ("y", "a"), ("x", "older"), ("y", "older"), ("y", "")):
+        assert suited(held, about, seed) is held
+    assert suited(held, "y", "b").state == "new"
+    assert suited(held, "y", "b", "token").state == "granted"
 
 
 def test_a_token_serves_until_its_leeway_and_not_where_it_failed() -> None:
@@ -152,12 +179,13 @@ def test_a_token_serves_until_its_leeway_and_not_where_it_failed() -> None:
     assert not serves(Held(1, "granted", "x"), "", 0.0)
 
 
-WHOLE = Held(3, "granted", "x", "s", Pair("a", 1.0, 2.0, "r", 3.0, 4.0, "c"))
+WHOLE = Held(3, "granted", "x", "s", Pair("a", 1.0, 2.0, "r", 3.0, 4.0, "c"), ("b", "a"))
 
 
 def test_what_is_kept_comes_back_as_it_was() -> None:
     assert from_json(WHOLE.to_json()) == WHOLE
     assert from_json(Held().to_json()) == Held()
+    assert from_json(Held(2, "ended", "x", "s").to_json().replace(b',"earlier":[]', b"")) == Held(2, "ended", "x", "s")
 
 
 @pytest.mark.parametrize(

@@ -304,6 +304,22 @@ def test_a_tenant_cannot_lead_elsewhere(tenant: str) -> None:
         DefenderLike(client_id="c", tenant=tenant, address="")
 
 
+@pytest.mark.parametrize("odd", ["certificate", "key"])
+def test_pem_with_a_strange_letter_is_said_without_showing_it(authority: tuple[trustme.CA, str], odd: str) -> None:
+    from blocks.oauth.keys import connection_with
+
+    leaf = authority[0].issue_cert("client-7")
+    material = {
+        "certificate": leaf.cert_chain_pems[0].bytes().decode(),
+        "key": leaf.private_key_pem.bytes().decode(),
+    }
+    material[odd] = material[odd].replace("-----\n", "-----\nü", 1)
+    with pytest.raises(Misconfigured, match="cannot be read as PEM") as caught:
+        connection_with("https://127.0.0.1", "", material["certificate"], material["key"], "", "toy")
+    assert (caught.value.__cause__, caught.value.__context__) == (None, None)
+    assert not any(line in repr(caught.value) for line in material["key"].splitlines())
+
+
 def test_a_key_is_in_no_file_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from blocks.oauth.keys import connection_with
 

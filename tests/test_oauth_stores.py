@@ -18,6 +18,7 @@ from pydantic import SecretStr
 
 from blocks.errors import LockLost, Misconfigured
 from blocks.oauth import journal
+from blocks.oauth.custody import forget
 from blocks.oauth.document import Token, shelf
 from blocks.oauth.pairs import Held, Pair
 from blocks.oauth.people import adopt, revoke
@@ -56,7 +57,7 @@ async def test_the_journal_keeps_the_newest_on_both_databases(database: Database
     newer = Held(2, "ended", "x", "s", None)
     await journal.record(database, "toy/a", newer, "why")
     assert await journal.read(database, "toy/a") == journal.Entry(newer, None, "why")
-    assert list(await journal.every(database)) == ["toy/a"]
+    assert await journal.names(database) == ["toy/a"]
 
 
 async def test_what_is_older_than_the_store_has_is_not_kept(database: Database, prefect: Prefect) -> None:
@@ -182,6 +183,17 @@ async def test_a_real_document_is_written_read_back_and_replaced(real: Desk, cli
         found = await there.load()
     assert found is not None
     assert (found.state, found.pair) == ("revoked", None)
+
+
+@pytest.mark.server
+@pytest.mark.slow
+async def test_a_real_document_is_removed_with_its_row(real: Desk) -> None:
+    assert not await forget(real.database, "toyrefresh/prod")
+    await real.renew()
+    assert await forget(real.database, "toyrefresh/prod")
+    async with shelf("toyrefresh/prod", real.database.id) as there:
+        assert await there.load() is None
+    assert await journal.names(real.database) == []
 
 
 @pytest.mark.server

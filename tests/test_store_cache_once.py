@@ -177,6 +177,13 @@ async def test_one_who_waits_too_long_is_told_so(caches: tuple[Cache, Cache]) ->
     assert await first == {"n": 1}
 
 
+async def test_a_computation_that_finds_another_lock_held_is_told_by_its_own_words(caches: tuple[Cache, Cache]) -> None:
+    work = Work(Busy("the mirror runs already"))
+    work.go.set()
+    with pytest.raises(Busy, match=r"^the mirror runs already$"):
+        await caches[0].get_or_compute("a", work, HOUR)
+
+
 def lock_files(database: Database) -> list[Path]:
     return list(Path(f"{database.url.database}.locks").glob("*"))
 

@@ -194,12 +194,15 @@ class TokenAuth(httpx.Auth):
             self.source.refused_twice()
 
 
-_sources: WeakKeyDictionary[AbstractEventLoop, dict[tuple[str, str], Source]] = WeakKeyDictionary()
+_sources: WeakKeyDictionary[AbstractEventLoop, dict[tuple[str, str, str], Source]] = WeakKeyDictionary()
 
 
 def source_of(grant: Grant) -> Source:
     """The source of this grant in this process and event loop; the block's newest settings count."""
     mine = _sources.setdefault(asyncio.get_running_loop(), {})
-    source = mine.setdefault((grant.grant_name, grant.about), Source(grant))
+    key = (grant.grant_name, grant.about, grant.seed)
+    source = mine.get(key)
+    if source is None:
+        source = mine[key] = Source(grant)
     source.grant = grant
     return source

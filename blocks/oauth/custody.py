@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from blocks.errors import Unavailable
 from blocks.oauth import journal
 from blocks.oauth.document import Shelf, shelf
-from blocks.oauth.pairs import Held, Pair, State, newest
+from blocks.oauth.pairs import Held, newest
 from blocks.store import Database
 from blocks.store.locks import Lock, hold
 
@@ -69,19 +69,17 @@ class Custody:
         if not self.published:
             await journal.published(self.database, self.name, self.held.generation)
 
-    async def keep(
-        self, state: State, about: str, seed: str, pair: Pair | None, error: str = "", *, in_memory: bool = False
-    ) -> Held:
+    async def keep(self, held: Held, error: str = "", *, in_memory: bool = False) -> Held:
         """Keep this as the next generation: first in the store, at once and though we are cancelled; then published.
 
         Where one of the two places is away, the other has it, and whoever comes next repairs the first. Where both are,
         it is answered all the same if it is enough that it is `in_memory`.
         """
         assert self.shelf is not None  # noqa: S101  both copies agree before one is replaced
-        new = Held(self.held.generation + 1, state, about, seed, pair)
+        new = replace(held, generation=self.held.generation + 1)
         self.held, self.note = new, None
         recorded = await _recorded(self, new, error)
-        if pair is not None and (recorded or in_memory):
+        if new.pair is not None and (recorded or in_memory):
             self.arrived(new)
         try:
             await self.shelf.publish(new)
@@ -110,10 +108,24 @@ async def custody(database: Database, name: str, wait: float = WAIT) -> AsyncIte
         Unavailable: the store or Prefect does not answer; nothing was sent to the vendor.
         Misconfigured: another store guards it.
     """
+    async with _locked(database, name, wait) as (lock, stack):
+        yield Custody(database, name, lock, stack, await journal.read(database, name))
+
+
+async def forget(database: Database, name: str) -> bool:
+    """Forget a grant whose block is gone, in both places, unread; whether there was one. Raises as `custody`."""
+    async with _locked(database, name, WAIT) as (_, stack):
+        there = await stack.enter_async_context(shelf(name, database.id))
+        # The document first: what it holds would begin a new grant of this name.
+        removed = await there.remove()
+        return await journal.remove(database, name) or removed
+
+
+@asynccontextmanager
+async def _locked(database: Database, name: str, wait: float) -> AsyncIterator[tuple[Lock, AsyncExitStack]]:
     try:
         async with AsyncExitStack() as stack:
-            lock = await stack.enter_async_context(hold(database, f"grant:{name}", wait=wait))
-            yield Custody(database, name, lock, stack, await journal.read(database, name))
+            yield await stack.enter_async_context(hold(database, f"grant:{name}", wait=wait)), stack
     except _STORE_AWAY as failure:
         kind = type(failure).__name__
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -91,6 +92,14 @@ class Shelf:
             message = "the token's document is not as it was written: somebody else writes it"
             raise Misconfigured(message, system=self.grant, call="token")
 
+    async def remove(self) -> bool:
+        """Delete the document; whether there was one. Misconfigured: another store guards it, or another grant's."""
+        await self.load()
+        if self.id is None:
+            return False
+        await at("remove token", self._guarded(self._delete))
+        return True
+
     async def _guarded(self, work: Callable[[], Awaitable[T]]) -> T:
         try:
             async with asyncio.timeout(PATIENCE):
@@ -125,6 +134,11 @@ class Shelf:
         data = {**token.model_dump(include=set(Token.model_fields)), "held": token.held.get_secret_value()}
         update = BlockDocumentUpdate(data=data, merge_existing_data=False)
         await self.client.update_block_document(self.id, update)
+
+    async def _delete(self) -> None:
+        if self.id is not None:
+            with contextlib.suppress(ObjectNotFound):
+                await self.client.delete_block_document(self.id)
 
 
 @asynccontextmanager

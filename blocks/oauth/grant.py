@@ -15,7 +15,7 @@ from blocks.errors import Misconfigured
 from blocks.oauth.answers import Reply, pair_of, refusal
 from blocks.oauth.auth import TokenAuth
 from blocks.oauth.endpoint import Endpoint, Identity
-from blocks.oauth.pairs import Pair, fingerprint
+from blocks.oauth.pairs import Pair, fingerprint, mark
 from blocks.oauth.wire import post
 from blocks.ratelimit import Clock
 
@@ -95,3 +95,13 @@ class Grant(Block, ABC):
     def typed(self) -> str:
         """The refresh token that a person typed in, for the kind that has one."""
         return ""
+
+    @property
+    def credentials(self) -> tuple[str, ...]:
+        """The secrets, keys and certificates that a person typed in."""
+        return ()
+
+    @property
+    def seed(self) -> str:
+        """The mark of what begins it, where that is typed into the form; empty where a person's consent begins it."""
+        return mark(self.typed) if self.rotates else mark("\0".join((self.about, *self.credentials)))

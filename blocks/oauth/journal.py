@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -53,11 +53,17 @@ async def _read(connection: AsyncConnection, name: str) -> Entry | None:
     return None if row is None else _entry(row)
 
 
-async def every(database: Database) -> dict[str, Entry]:
-    """All rows, by the grants' names."""
+async def names(database: Database) -> list[str]:
+    """The names of all grants; their rows are read one by one, as one may be under a key that is not here."""
     async with database.read() as connection:
-        rows = (await connection.execute(select(GRANT).order_by(GRANT.c.name))).mappings().all()
-    return {row["name"]: _entry(row) for row in rows}
+        return list((await connection.execute(select(GRANT.c.name).order_by(GRANT.c.name))).scalars())
+
+
+async def head(database: Database, name: str) -> tuple[int, str]:
+    """A row's generation, and what a person was told of it: what can be read without a key."""
+    async with database.read() as connection:
+        row = (await connection.execute(select(GRANT.c.generation, GRANT.c.told).where(GRANT.c.name == name))).first()
+    return (row.generation, row.told) if row else (0, "")
 
 
 async def note(database: Database, name: str, new: Note | None) -> None:
@@ -106,6 +112,12 @@ async def told(database: Database, name: str, words: str) -> None:
     """Remember what a person was told of it."""
     async with database.begin("grant told") as connection:
         await connection.execute(update(GRANT).where(GRANT.c.name == name).values(told=words))
+
+
+async def remove(database: Database, name: str) -> bool:
+    """Delete a grant's row; whether there was one."""
+    async with database.begin("grant removed") as connection:
+        return bool((await connection.execute(delete(GRANT).where(GRANT.c.name == name))).rowcount)
 
 
 def _entry(row: Any) -> Entry:  # noqa: ANN401  a row's mapping

@@ -73,8 +73,9 @@ def connection_with(url: str, ca_file: str, certificate: str, key: str, passphra
     """A transport that shows this certificate. Misconfigured: it and the key do not fit, or cannot be read."""
     context, fits = new_context(ca_file, system), True
     # OpenSSL reads them from a file only. It is ours alone, and gone at once.
-    with tempfile.NamedTemporaryFile("w", suffix=".pem", encoding="ascii") as file:
-        file.write(pem(certificate) + pem(key))
+    with tempfile.NamedTemporaryFile("wb", suffix=".pem") as file:
+        # What is no ASCII is no PEM: OpenSSL stumbles over its question mark, and no error holds the key.
+        file.write((pem(certificate) + pem(key)).encode("ascii", "replace"))
         file.flush()
         try:
             context.load_cert_chain(file.name, password=passphrase or "")

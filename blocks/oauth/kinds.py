@@ -14,10 +14,11 @@ from blocks.oauth import keys
 from blocks.oauth.endpoint import Identity
 from blocks.oauth.errors import GrantEnded
 from blocks.oauth.grant import Grant
-from blocks.oauth.pairs import Pair
+from blocks.oauth.pairs import Pair, fingerprint
 
 _ASSERTION: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _BEARER: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+_ANEW: Final = frozenset({"iat", "nbf", "exp", "jti"})
 
 
 class WithSecret(Grant, ABC):
@@ -34,6 +35,11 @@ class WithSecret(Grant, ABC):
             return Identity({"client_id": self.client_id, "client_secret": secret})
         both = f"{quote_plus(self.client_id)}:{quote_plus(secret)}"
         return Identity(headers={"Authorization": f"Basic {base64.b64encode(both.encode()).decode()}"})
+
+    @property
+    def credentials(self) -> tuple[str, ...]:
+        """The secret."""
+        return (self.client_secret.get_secret_value(),)
 
 
 class WithKey(Grant, ABC):
@@ -60,6 +66,11 @@ class WithKey(Grant, ABC):
         form = {"client_id": self.client_id, "client_assertion_type": _ASSERTION, "client_assertion": assertion}
         return Identity(form)
 
+    @property
+    def credentials(self) -> tuple[str, ...]:
+        """The key."""
+        return (self.private_key.get_secret_value(),)
+
 
 class WithCertificate(Grant, ABC):
     """A client with a certificate, which it shows when it connects (RFC 8705)."""
@@ -80,6 +91,11 @@ class WithCertificate(Grant, ABC):
             self.grant_name,
         )
         return Identity(super().identify(now).form, transport=transport)
+
+    @property
+    def credentials(self) -> tuple[str, ...]:
+        """The certificate and its key."""
+        return self.certificate, self.private_key.get_secret_value()
 
 
 class Credentials(Grant, ABC):
@@ -119,9 +135,8 @@ class SignedGrant(WithSecret, ABC):
 
     def presents(self, pair: Pair | None, now: float) -> Mapping[str, str]:  # noqa: ARG002  others need it
         """A new assertion for each attempt."""
-        endpoint = self.endpoint()
         assertion = keys.signed(
-            {"aud": endpoint.audience or endpoint.token_url, **self.claims()},
+            self._claims(),
             self.private_key.get_secret_value(),
             self.passphrase.get_secret_value(),
             self.key_id,
@@ -130,6 +145,21 @@ class SignedGrant(WithSecret, ABC):
             lasts=self.lasts,
         )
         return {"grant_type": _BEARER, "assertion": assertion}
+
+    @property
+    def about(self) -> str:
+        """The claims say whose they are, too; all but those that each assertion has anew."""
+        constant = (f"{name}={value}" for name, value in self._claims().items() if name not in _ANEW)
+        return fingerprint(super().about, *sorted(constant))
+
+    @property
+    def credentials(self) -> tuple[str, ...]:
+        """The client's secret, and the key."""
+        return *super().credentials, self.private_key.get_secret_value()
+
+    def _claims(self) -> Mapping[str, str]:
+        endpoint = self.endpoint()
+        return {"aud": endpoint.audience or endpoint.token_url, **self.claims()}
 
 
 class Refreshing(Grant, ABC):
@@ -156,7 +186,7 @@ class RefreshToken(WithSecret, Refreshing, ABC):
 
     refresh_token: SecretStr = Field(
         description="The refresh token to begin with. It is used once: after that, the newer ones are kept beside this "
-        "block. Type in a new one when the grant has ended."
+        "block. Type in a new one when the grant has ended: one that was here before is not tried again."
     )
 
     @property

@@ -75,6 +75,11 @@ class Entra(Grant, ABC):
         """Of the cloud."""
         return CLOUDS[self.cloud]
 
+    @property
+    def credentials(self) -> tuple[str, ...]:
+        """The secret, or the certificate and its key."""
+        return self.client_secret.get_secret_value(), self.certificate, self.private_key.get_secret_value()
+
     def endpoint(self) -> Endpoint:
         """The tenant's, version 2."""
         base = f"{self.hosts.login}/{self.tenant}/oauth2/v2.0"

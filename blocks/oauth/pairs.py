@@ -13,6 +13,8 @@ State = Literal["new", "granted", "lost", "ended", "revoked"]
 STATES: Final = ("new", "granted", "lost", "ended", "revoked")
 LEEWAY: Final = 60.0
 """Seconds before its end at which a token is renewed, at most; a tenth of its lifetime, if that is less."""
+SEEDS: Final = 50
+"""How many seeds are remembered before the last one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,8 @@ class Pair:
 class Held:
     """What one place holds of a grant. `generation` rises with each change. `about`: whose it is, by `fingerprint`.
 
-    `seed`: the mark of the refresh token that a person typed in.
+    `seed`: the mark of what a person typed in last. `earlier`: the marks before it, the newest first; a run that loaded
+    its block long ago still has one of them. Marks of secrets that somebody may guess: they are kept encrypted.
     """
 
     generation: int = 0
@@ -57,6 +60,7 @@ class Held:
     about: str = ""
     seed: str = ""
     pair: Pair | None = None
+    earlier: tuple[str, ...] = ()
 
     def to_json(self) -> bytes:
         """As it is kept, encrypted, in both places."""
@@ -68,14 +72,15 @@ def from_json(text: bytes | str) -> Held | None:
     try:
         data = orjson.loads(text)
         pair = data.pop("pair")
-        held = Held(**data, pair=None if pair is None else Pair(**pair))
+        earlier = tuple(data.pop("earlier", ()))
+        held = Held(**data, pair=None if pair is None else Pair(**pair), earlier=earlier)
     except (orjson.JSONDecodeError, TypeError, KeyError, AttributeError):
         return None
     return held if _is_whole(held) else None
 
 
 def _is_whole(held: Held) -> bool:
-    texts: list[Any] = [held.about, held.seed]
+    texts: list[Any] = [held.about, held.seed, *held.earlier]
     numbers: list[Any] = [held.generation]
     if held.pair is not None:
         texts += [held.pair.access, held.pair.refresh, held.pair.cache]
@@ -98,17 +103,23 @@ def newest(*copies: Held | None) -> Held:
     return max((one for one in copies if one is not None), key=lambda one: one.generation, default=Held())
 
 
-def suited(held: Held, about: str, typed: str) -> Held:
-    """What is held, as the block's settings are now: another client has another grant, a newly typed token begins one.
+def suited(held: Held, about: str, seed: str, typed: str = "") -> Held:
+    """What is held, as the block's settings are now: another client has another grant, what is newly typed begins one.
+
+    A seed that was there before, but is not the last one, is an older block's: it begins nothing, and what came of the
+    last one counts. Only what is newly typed begins anew what was revoked.
 
     Args:
         held: the copy that counts.
         about: the fingerprint of the settings.
+        seed: the mark of what is typed in, if anything is.
         typed: the refresh token in the block, if its kind has one.
     """
-    if typed and mark(typed) != held.seed:
-        return Held(held.generation, "granted", about, mark(typed), Pair(refresh=typed))
-    if held.about and held.about != about:
+    if seed and seed not in (held.seed, *held.earlier):
+        earlier = (held.seed, *held.earlier)[:SEEDS] if held.seed else held.earlier
+        pair = Pair(refresh=typed) if typed else None
+        return Held(held.generation, "granted" if pair else "new", about, seed, pair, earlier)
+    if held.about and held.about != about and held.state != "revoked":
         return replace(held, state="new", about=about, pair=None)
     return held
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from blocks.errors import LockstepError, Unavailable
 from blocks.oauth.answers import refusal
-from blocks.oauth.custody import custody
+from blocks.oauth.custody import Custody, custody
 from blocks.oauth.grant import Grant
-from blocks.oauth.pairs import Held, Pair, mark
+from blocks.oauth.pairs import Held, Pair, suited
 from blocks.oauth.wire import post
 from blocks.points import at
 from blocks.ratelimit import Clock
@@ -23,7 +24,7 @@ async def adopt(database: Database, grant: Grant, pair: Pair) -> Held:
     async def keep() -> Held:
         async with custody(database, grant.grant_name) as mine:
             await mine.agree()
-            return await mine.keep("granted", grant.about, mark(grant.typed), pair)
+            return await mine.keep(replace(_suited(mine, grant), state="granted", about=grant.about, pair=pair))
 
     # These tokens are nowhere else: a run that is cancelled now has them kept all the same.
     keeping = asyncio.get_running_loop().create_task(keep())
@@ -35,6 +36,8 @@ async def adopt(database: Database, grant: Grant, pair: Pair) -> Held:
 async def revoke(database: Database, grant: Grant, clock: Clock | None = None) -> str:
     """Have the vendor revoke a grant, where it can (RFC 7009), and forget it; answers what the vendor did, in words.
 
+    It stays revoked until a person authorises it anew, or types new credentials into its block.
+
     Raises:
         Unavailable: the vendor did not answer: nothing is forgotten, try again.
     """
@@ -42,8 +45,24 @@ async def revoke(database: Database, grant: Grant, clock: Clock | None = None) -
         await mine.agree()
         words = await _revoked(grant, mine.held.pair, clock or Clock())
         await mine.lock.check()
-        await mine.keep("revoked", grant.about, mark(grant.typed), None)
+        await mine.keep(replace(_suited(mine, grant), state="revoked", about=grant.about, pair=None))
         return words
+
+
+async def allow(database: Database, grant: Grant) -> bool:
+    """Allow again what was revoked here and needs no consent at the vendor; whether it was so. Raises as `adopt`."""
+    if grant.rotates:
+        return False
+    async with custody(database, grant.grant_name) as mine:
+        await mine.agree()
+        held = _suited(mine, grant)
+        if held.state == "revoked":
+            await mine.keep(replace(held, state="new", about=grant.about))
+        return held.state == "revoked"
+
+
+def _suited(mine: Custody, grant: Grant) -> Held:
+    return suited(mine.held, grant.about, grant.seed, grant.typed)
 
 
 async def _revoked(grant: Grant, pair: Pair | None, clock: Clock) -> str:

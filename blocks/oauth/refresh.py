@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from blocks.errors import Busy, LockstepError, Misconfigured, Unauthorized, Unavailable
@@ -37,7 +38,7 @@ log = logging.getLogger("lockstep.oauth")
 async def look(database: Database, grant: Grant, failed: str, clock: Clock) -> Held | None:
     """What the store has, if it serves: one read, without the lock."""
     entry = await journal.read(database, grant.grant_name)
-    held = suited(entry.held, grant.about, grant.typed) if entry else Held()
+    held = suited(entry.held, grant.about, grant.seed, grant.typed) if entry else Held()
     return held if serves(held, failed, clock.now()) else None
 
 
@@ -82,13 +83,14 @@ async def renew(
 
 
 async def _renewed(mine: Custody, grant: Grant, failed: str, known: Held | None, clock: Clock) -> Held:
-    held = suited(mine.held, grant.about, grant.typed)
+    held = suited(mine.held, grant.about, grant.seed, grant.typed)
     if mine.published and serves(held, failed, clock.now()):
         return held
     await mine.agree(known)
-    held = suited(mine.held, grant.about, grant.typed)
+    held = suited(mine.held, grant.about, grant.seed, grant.typed)
     if serves(held, failed, clock.now()):
         return held
+    raise_if_over(held, grant)
     if grant.rotates:
         return await _rotate(mine, grant, held, clock)
     await mine.lock.check()
@@ -97,11 +99,10 @@ async def _renewed(mine: Custody, grant: Grant, failed: str, known: Held | None,
     except GrantEnded as error:
         # Nothing is kept of it: the next attempt is as good as this one.
         raise Unauthorized(f"{error.message}: {grant.cure}", system=error.system, call=error.call) from None
-    return await mine.keep("granted", grant.about, held.seed, pair, in_memory=True)
+    return await mine.keep(replace(held, state="granted", about=grant.about, pair=pair), in_memory=True)
 
 
 async def _rotate(mine: Custody, grant: Grant, held: Held, clock: Clock) -> Held:
-    raise_if_over(held, grant)
     grant.presents(held.pair, clock.now())
     before = mine.note if held.pair and mine.note and mine.note.names == mark(held.pair.refresh) else None
     if before is not None:
@@ -118,7 +119,7 @@ async def _rotate(mine: Custody, grant: Grant, held: Held, clock: Clock) -> Held
         if redeemed_nothing(error):
             await mine.write_note(before)
         raise
-    return await mine.keep("granted", grant.about, held.seed, pair, in_memory=True)
+    return await mine.keep(replace(held, state="granted", about=grant.about, pair=pair), in_memory=True)
 
 
 def redeemed_nothing(error: LockstepError) -> bool:
@@ -136,7 +137,7 @@ def _still_on_its_way(note: Note, now: float) -> float:
 async def _over(mine: Custody, grant: Grant, held: Held, error: GrantEnded, *, doubtful: bool) -> Unauthorized:
     """Remember that the grant is over, so that nobody presents its token again; the error that says so."""
     state: State = "lost" if doubtful else "ended"
-    await mine.keep(state, grant.about, held.seed, None, error.message)
+    await mine.keep(replace(held, state=state, about=grant.about, pair=None), error.message)
     return _words(state, grant, error.message)
 
 
@@ -152,6 +153,7 @@ def _words(state: State, grant: Grant, said: str) -> Unauthorized:
         message = f"the answer to its last refresh was lost, and with it the grant; nobody revoked it: {cure}{tail}"
         return AnswerLost(message, system=system, call="token")
     if state == "revoked":
+        cure = cure if grant.rotates else "fill in new credentials, or run the deployment authorize to allow it again"
         return GrantEnded(f"it was revoked here: {cure}", system=system, call="token")
     return GrantEnded(
         f"the vendor no longer takes it: it was revoked there, or is too old: {cure}{tail}", system=system, call="token"

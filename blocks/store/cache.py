@@ -6,6 +6,7 @@ What expired is as good as gone at once; each write deletes some of it, so that 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -158,16 +159,18 @@ class Cache:
     async def _computed(
         self, name: str, compute: Callable[[], Awaitable[object]], lasts: timedelta, wait: float
     ) -> bytes:
-        try:
-            async with hold(self.database, f"cache\0{self.integration}\0{name}", wait=wait, passing=True):
-                found = await self.get(name)
-                plain = _plain(name, await compute() if found is None else found.value)
-                if found is None:
-                    await self._write(name, plain, lasts, lambda _: True)
-                return plain
-        except Busy:
-            message = f"another process still computes '{name}' after {wait:g} s: ask again later"
-            raise Busy(message, system=self.integration, call="get or compute") from None
+        async with AsyncExitStack() as stack:
+            try:
+                lock = hold(self.database, f"cache\0{self.integration}\0{name}", wait=wait, passing=True)
+                await stack.enter_async_context(lock)
+            except Busy:
+                message = f"another process still computes '{name}' after {wait:g} s: ask again later"
+                raise Busy(message, system=self.integration, call="get or compute") from None
+            found = await self.get(name)
+            plain = _plain(name, await compute() if found is None else found.value)
+            if found is None:
+                await self._write(name, plain, lasts, lambda _: True)
+            return plain
 
     async def _write(
         self, name: str, plain: bytes, lasts: timedelta | None, allowed: Callable[[int | None], bool]
